@@ -1,0 +1,1 @@
+"""Proof, before ordering, that a batch can be rebuilt."""

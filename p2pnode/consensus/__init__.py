@@ -1,0 +1,1 @@
+"""Engines that agree on one order of payload digests, behind one plug."""

@@ -1,0 +1,1 @@
+"""Deterministic execution of ordered batches, one account range a shard."""

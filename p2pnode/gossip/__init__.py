@@ -1,0 +1,1 @@
+"""What may travel on which topic, and who is trusted to send it."""

@@ -1,0 +1,1 @@
+"""Keys on disk, and the signer that never signs twice."""

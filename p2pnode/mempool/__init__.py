@@ -1,0 +1,1 @@
+"""Transactions that wait, and the collator that packs them."""

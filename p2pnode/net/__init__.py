@@ -1,0 +1,1 @@
+"""Adapters of the Network port: libp2p, and memory for the simulator."""

@@ -1,0 +1,1 @@
+"""The assembly: one Trio nursery in which effects become I/O."""

@@ -1,0 +1,1 @@
+"""How a node that was away or late catches up, verifying everything."""

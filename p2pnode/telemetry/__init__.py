@@ -1,0 +1,1 @@
+"""Events, structured logs and metrics."""

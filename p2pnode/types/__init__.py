@@ -1,0 +1,1 @@
+"""The vocabulary every node agrees on: transactions, batches, payloads, certificates."""

@@ -1,0 +1,1 @@
+"""Local testnets of real processes, and whole nodes in virtual time."""

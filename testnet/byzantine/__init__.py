@@ -1,0 +1,1 @@
+"""Adversaries, as wrappers around a correct node."""

@@ -1,0 +1,1 @@
+"""Invariants of a run, judged without the code under test."""
