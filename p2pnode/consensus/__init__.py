@@ -1,1 +1,6 @@
-"""Engines that agree on one order of payload digests, behind one plug."""
+"""Consensus: the engine plug, what engines share, and the engines built in.
+
+`engine.py` is the plug and its contract, `registry.py` finds an engine by name, `certs.py` and
+`tally.py` are what vote-counting engines share, `solo/` and `simplex/` are engines, `host.py` is
+what runs any of them. Everything here is pure.
+"""
