@@ -10,9 +10,7 @@ import pytest
 
 # Deadlines measure the machine, not the code; `print_blob` makes a failure repeatable from its log.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-hypothesis.settings.register_profile(
-    "thorough", deadline=None, print_blob=True, max_examples=2_000
-)
+hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=2_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 _E2E = Path(__file__).parent / "e2e"
