@@ -8,26 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Protocol, TypeAlias
 
 import trio
 
 from p2pnode.errors import P2PNodeError
+from p2pnode.types.effects import Lane as Lane
+from p2pnode.types.effects import Write as Write
 
 PeerId: TypeAlias = bytes
 """libp2p peer id (multihash bytes); opaque outside net/."""
-
-
-class Lane(IntEnum):
-    """Traffic classes between two peers; a lower one never waits behind a higher one."""
-
-    VOTE = 0
-    """Votes and certificates: small, urgent, shed last."""
-    PROPOSAL = 1
-    """Payload bodies, "stored" answers, result signatures, statements."""
-    BULK = 2
-    """Batches, transaction frames, catch-up."""
 
 
 class Verdict(Enum):
@@ -180,15 +171,6 @@ class Clock(Protocol):
 
     def wall_ms(self) -> int:
         """Milliseconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One change of a store; `value` None deletes the key."""
-
-    table: str
-    key: bytes
-    value: bytes | None
 
 
 class Store(Protocol):
