@@ -34,6 +34,9 @@ PROBES = {
     "python3-dev": ("#include <Python.h>\nint main(void) { return 0; }\n", []),
 }
 
+# Installed first, so that building takes nothing that the lock does not name.
+BUILD_TOOLS = ("packaging==", "setuptools==", "wheel==")
+
 # Homebrew's folder on Apple silicon is not on the compiler's path.
 HOMEBREW = [Path("/opt/homebrew"), Path("/usr/local")]
 
@@ -150,6 +153,12 @@ def pip(arguments: list[str], extra: dict[str, str], total: int) -> None:
         stop(f"pip ended with {code}; all it said is in {LOG}")
 
 
+def build_tools() -> str:
+    """Return the part of the lock that builds the packages without a wheel, hashes included."""
+    blocks = LOCK.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    return "\n".join(block for block in blocks if block.startswith(BUILD_TOOLS)) + "\n"
+
+
 def fingerprint(python: str) -> str:
     """Return a digest of everything the environment depends on."""
     digest = hashlib.sha256()
@@ -186,7 +195,10 @@ def main() -> None:
     LOG.unlink(missing_ok=True)
     total = sum(1 for line in LOCK.read_text().splitlines() if "==" in line and line[0] != " ")
     say(f"installing {total} packages from {LOCK.name} (once; a minute or two)")
-    pip(["--require-hashes", "-r", str(LOCK)], extra, total)
+    first = VENV / "build-tools.lock"
+    first.write_text(build_tools(), encoding="utf-8")
+    pip(["--require-hashes", "-r", str(first)], extra, total)
+    pip(["--require-hashes", "--no-build-isolation", "-r", str(LOCK)], extra, total)
     pip(["--no-deps", "--no-build-isolation", "-e", str(ROOT)], extra, 1)
     STAMP.write_text(wanted)
     say(f"ready in {time.monotonic() - start_s:.0f} s")
