@@ -113,7 +113,8 @@ def require_system(python: str) -> dict[str, str]:
     if shutil.which("apt-get") is None:
         stop(f"missing (Debian's names; use your system's): {' '.join(missing)}")
     if os.geteuid() != 0:
-        stop(f"system packages are missing; run:  sudo {' '.join(install)}")
+        commands = f"sudo apt-get update && sudo {' '.join(install)}"
+        stop(f"system packages are missing; run:  {commands}")
     say(f"installing {' '.join(missing)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["apt-get", "update"], install):
@@ -205,4 +206,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        say("interrupted; the next run begins where this one stopped")
+        sys.exit(130)
