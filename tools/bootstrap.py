@@ -160,11 +160,18 @@ def build_tools() -> str:
     return "\n".join(block for block in blocks if block.startswith(BUILD_TOOLS)) + "\n"
 
 
+def drop_stale_stubs() -> None:
+    """Remove the types of an old Trio that libp2p's trio-typing lays over Trio's own."""
+    for stubs in VENV.glob("lib/python3.*/site-packages/trio-stubs"):
+        shutil.rmtree(stubs)
+
+
 def fingerprint(python: str) -> str:
     """Return a digest of everything the environment depends on."""
     digest = hashlib.sha256()
-    for part in (LOCK.read_bytes(), PYPROJECT.read_bytes(), str(ROOT).encode()):
-        digest.update(hashlib.sha256(part).digest())
+    for path in (LOCK, PYPROJECT, Path(__file__)):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    digest.update(str(ROOT).encode())
     digest.update((ask(python, "import sys; print(sys.version, sys.base_prefix)") or "").encode())
     return digest.hexdigest()
 
@@ -201,6 +208,7 @@ def main() -> None:
     pip(["--require-hashes", "-r", str(first)], extra, total)
     pip(["--require-hashes", "--no-build-isolation", "-r", str(LOCK)], extra, total)
     pip(["--no-deps", "--no-build-isolation", "-e", str(ROOT)], extra, 1)
+    drop_stale_stubs()
     STAMP.write_text(wanted)
     say(f"ready in {time.monotonic() - start_s:.0f} s")
 

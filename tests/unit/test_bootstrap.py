@@ -60,3 +60,14 @@ def test_ordinary_user_gets_the_exact_command(
     said = capsys.readouterr()
     assert said.out == ""
     assert "sudo apt-get install -y --no-install-recommends gcc libgmp-dev" in said.err
+
+
+def test_stubs_that_hide_the_types_of_trio_are_removed_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("trio", "trio-stubs", "trio_typing"):
+        (packages / name).mkdir(parents=True)
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path)
+    bootstrap.drop_stale_stubs()
+    assert sorted(path.name for path in packages.iterdir()) == ["trio", "trio_typing"]
