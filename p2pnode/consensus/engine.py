@@ -183,6 +183,9 @@ class EngineParameters:
     tail_views: int = 32
     """Views below the floor whose certificates are kept for stragglers."""
 
+    certify: bool = False
+    """Ask the host once more (`Check`) between a quorum of votes for a payload and its use."""
+
     deferred_per_sender_max: int = 64
     """DEFERred items that the host keeps per sender."""
 

@@ -1,0 +1,992 @@
+"""Simplex as commonware runs it: round-robin proposers, certificate relay, skip of silent
+proposers.
+
+Source of the rules: eprint 2023/463, §2-3 ("Simplex" below), in the form of docs/protocol. Views
+count from 1; view 0 is the floor of the epoch, final by definition. In each view a proposer signs
+`notarize(c, v)`; a quorum of notarize is a notarization, lets everybody enter v+1 and send
+`finalize(c, v)`; a quorum of finalize makes c and its ancestors final. Who waited too long sends
+`nullify(v)` instead of finalize, never both; a quorum of nullify lets everybody enter v+1 past v.
+From "never both" and "one notarize a view": a final view cannot be skipped, and a view has one
+notarized block. That is the whole safety proof.
+
+How this file reads: an event changes what is known (`_on_…`), then `_settle` fires every rule
+that the knowledge enables. Drafting a vote takes its slot at once (`View.voted`, `View.closed`),
+so that no second one is drafted while the first is being signed; it counts when it comes back as
+a message.
+
+What is on disk: certificates are persisted without a barrier. They are evidence, not promises; a
+lost one comes back from peers or forms again from the votes, which are on disk at their signers.
+And they stand in the log before every vote of ours that depends on them, so its fsync covers
+them: whoever restarts with a finalize of view v, or a vote in v+1, holds the certificate that led
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Final
+
+from p2pnode import codec, crypto
+from p2pnode.consensus.certs import Certificate, CertScheme
+from p2pnode.consensus.engine import (
+    Available,
+    Behind,
+    Broadcast,
+    Build,
+    Built,
+    CancelTimer,
+    Check,
+    Checked,
+    Claim,
+    Deliver,
+    Demand,
+    Digest,
+    Draft,
+    Effect,
+    EngineParameters,
+    Entered,
+    Epoch,
+    Event,
+    Fetch,
+    Fired,
+    Floor,
+    Index,
+    Interest,
+    Item,
+    Key,
+    Lane,
+    Msg,
+    Offence,
+    Persist,
+    Pos,
+    Report,
+    Send,
+    SetTimer,
+    Signed,
+    Summary,
+    Synced,
+    Tune,
+    decode_signed,
+    quorum_of,
+)
+from p2pnode.consensus.simplex import votes
+from p2pnode.consensus.simplex.pace import Pace
+from p2pnode.consensus.simplex.views import Verdict, View, Views
+from p2pnode.consensus.simplex.votes import Ballot, Kind, Proposal, Status
+from p2pnode.consensus.tally import Counted
+from p2pnode.errors import RemoteProtocolError
+
+ANSWER_CERTIFICATES_MAX: Final = 32
+"""Certificates in one answer to a summary; the next summary gets the next ones."""
+
+ANSWER_VIEWS_MAX: Final = 4
+"""Newest views whose own votes an answer repeats."""
+
+HINTS_MAX: Final = 2
+"""Validators that a Fetch or Behind names."""
+
+
+class SimplexEngine:
+    """The default engine; the contract is `p2pnode.consensus.engine`."""
+
+    name: ClassVar[str] = "simplex"
+    version: ClassVar[int] = 1
+
+    def __init__(self, parameters: EngineParameters) -> None:
+        self._parameters = parameters
+        self._out: list[Effect] = []
+        self._now_ns = 0
+
+    # --- static: used without an engine running ---------------------------------------------------
+
+    @staticmethod
+    def tolerance(power_total: int) -> tuple[int, int]:
+        quorum = quorum_of(power_total)
+        return power_total - quorum, quorum
+
+    @staticmethod
+    def slots(body: bytes) -> Mapping[Key, bytes]:
+        return votes.slots(body)
+
+    @staticmethod
+    def position(body: bytes) -> Pos:
+        return votes.position(body)
+
+    @staticmethod
+    def claims(item: Item, epoch: Epoch) -> Sequence[Claim]:
+        return votes.claims(item, epoch)
+
+    @staticmethod
+    def verify_proof(proof: bytes, epoch: Epoch, height: int, digest: Digest) -> Sequence[Claim]:
+        return votes.verify_proof(proof, epoch, height, digest)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def recover(
+        self, now_ns: int, epoch: Epoch, floor: Floor, records: Iterable[bytes]
+    ) -> list[Effect]:
+        self._now_ns = now_ns
+        self._epoch = epoch
+        self._me = epoch.me
+        self._certs = CertScheme(epoch)
+        self._offset = int.from_bytes(epoch.seed, "big")
+        self._pace = Pace(self._parameters, epoch, now_ns)
+        self._views = Views(
+            tuple(power for _, power in epoch.validators), self._parameters.tail_views
+        )
+        self._demand = False
+        self._current = 0
+        self._next = 1
+        # Highest view with a finalization; above the floor's view when an ancestor is missing.
+        self._final = 0
+        self._build: tuple[int, int] | None = None
+        self._armed = False
+        self._full_time = False
+        self._waiting_for_proposal = False
+        self._retrying = False
+        self._fetching = False
+        self._wanted: tuple[int, ...] = ()
+        self._behind = 0
+        self._hint = 0
+        self._done = False
+        self._out = []
+
+        self._start_from(floor)
+        own_view = 0
+        for record in records:
+            own_view = max(own_view, self._replay(record))
+        # A vote of ours in a view means that we had entered it.
+        self._next = max(self._next, own_view)
+        for view in self._views.notarized_views():
+            self._certify(view)
+        self._settle()
+        return self._take()
+
+    def step(self, now_ns: int, event: Event) -> list[Effect]:
+        assert now_ns >= self._now_ns, (now_ns, self._now_ns)
+        self._now_ns = now_ns
+        match event:
+            case Msg(sender, Signed() as vote):
+                self._on_vote(sender, vote)
+            case Msg(sender, bytes() as data):
+                self._on_certificate(sender, data)
+            case Fired(("propose" | "advance", int(number))):
+                self._on_timeout(number)
+            case Fired(("retry", int(number))):
+                self._on_retry(number)
+            case Fired(("relay", int(number))):
+                self._on_relay(number)
+            case Fired(("repropose", int(number))):
+                self._on_repropose(number)
+            case Fired(("final", int(number))):
+                self._on_unfinal(number)
+            case Fired(("fetch",)):
+                self._on_fetch()
+            case Fired():
+                pass
+            case Built(ctx, payload):
+                self._on_built(ctx, payload)
+            case Checked(ctx, ok):
+                self._on_checked(ctx, ok)
+            case Available():
+                # The open Check of the payload is answered by the host itself.
+                pass
+            case Synced(floor):
+                self._on_synced(floor)
+            case Summary(peer, blob):
+                self._on_summary(peer, blob)
+            case Demand(pending):
+                self._demand = pending
+            case Tune(delta_ns):
+                self._pace.tune(delta_ns)
+        self._settle()
+        return self._take()
+
+    def _settle(self) -> None:
+        """Fire the enabled rules; each is idempotent, and their order is that of a view."""
+        self._deliver()
+        if self._done:
+            return
+        self._enter()
+        self._wanted = ()
+        self._propose()
+        self._vote()
+        self._keep_time()
+        self._ask()
+
+    def _take(self) -> list[Effect]:
+        out, self._out = self._out, []
+        return out
+
+    def _emit(self, effect: Effect) -> None:
+        self._out.append(effect)
+
+    def proposer_of(self, number: int) -> Index:
+        """Return the proposer of a view: round-robin from where the epoch's seed says."""
+        return (self._offset + number) % len(self._epoch.validators)
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def interest(self, item: Item) -> Interest:
+        try:
+            if isinstance(item, Signed):
+                return self._interest_in_vote(item, votes.decode_body(item.body))
+            ballot = votes.decode_body(self._certs.decode(item).body)
+            return self._interest_in_certificate(ballot)
+        except RemoteProtocolError:
+            # `claims` raises the same error for the host, which then knows whom to blame.
+            return Interest.NOW
+
+    def _interest_in_vote(self, vote: Signed, ballot: Ballot) -> Interest:
+        number = ballot.view
+        if self._done or number <= self._views.floor_view:
+            return Interest.DROP
+        if not 0 <= vote.sender < len(self._epoch.validators):
+            return Interest.NOW  # for `claims` to refuse
+        if number > self._current + self._parameters.window_views:
+            return Interest.DROP
+        if number > self._current + 1:
+            return Interest.DEFER
+        view = self._views.get(number)
+        if view is None:
+            return Interest.NOW
+        tally = view.notarizes if ballot.kind is Kind.NOTARIZE else view.finals
+        match tally.foresee(vote.sender, vote.body):
+            case Counted.KNOWN:
+                return Interest.DROP
+            case Counted.CONFLICT:
+                return Interest.NOW
+        if ballot.kind is Kind.NOTARIZE and vote.sender == self.proposer_of(number):
+            # Even when decided: a late proposal tells that Δ is short, and brings the payload.
+            return Interest.NOW
+        decided = ballot.kind in view.certificates or (
+            ballot.kind is not Kind.NULLIFY and Kind.NULLIFY in view.certificates
+        )
+        return Interest.DROP if decided and vote.sender != self._me else Interest.NOW
+
+    def _interest_in_certificate(self, ballot: Ballot) -> Interest:
+        if self._done or ballot.view < self._views.lowest():
+            return Interest.DROP
+        view = self._views.get(ballot.view)
+        if view is None or ballot.kind not in view.certificates:
+            return Interest.NOW
+        # A second certificate of a kind is news only if it names another block: that is a fork.
+        same = ballot.proposal is None or ballot.proposal == view.block
+        return Interest.DROP if same else Interest.NOW
+
+    def _on_vote(self, sender: Index | None, vote: Signed) -> None:
+        ballot = votes.decode_body(vote.body)
+        number = ballot.view
+        if self._done or not self._views.floor_view < number <= self._current + 1:
+            return
+        self._pace.hear(sender, self._now_ns)
+        self._pace.hear(vote.sender, self._now_ns)
+        view = self._views.make(number)
+        if not self._count(view, ballot, vote):
+            return
+        by_proposer = vote.sender == self.proposer_of(number)
+        if vote.sender == self._me:
+            self._take_slot(view, ballot.kind, vote.body)
+        if ballot.proposal is None:
+            view.alive = True
+            # Rule: the proposer itself gave its view up, so nobody need wait for the timer.
+            if by_proposer and number == self._current:
+                self._nullify(view)
+        else:
+            self._late(view)
+            if ballot.kind is Kind.NOTARIZE and by_proposer:
+                view.proposal = ballot.proposal
+                view.alive = True
+            view.seen_ns = view.seen_ns or self._now_ns
+            self._note_holdings(vote.sender, ballot)
+        tally = view.notarizes if ballot.kind is Kind.NOTARIZE else view.finals
+        if ballot.kind not in view.certificates and (
+            tally.power_of(vote.body) >= self._certs.quorum
+        ):
+            self._learn(view, ballot, self._certs.assemble(tally.votes_for(vote.body)))
+
+    def _on_certificate(self, sender: Index | None, data: bytes) -> None:
+        certificate = self._certs.decode(data)
+        ballot = votes.decode_body(certificate.body)
+        if self._done or ballot.view < self._views.lowest():
+            return
+        self._pace.hear(sender, self._now_ns)
+        view = self._views.make(ballot.view)
+        view.show(ballot.kind, sender)
+        self._accuse(view, ballot, certificate)
+        if ballot.view > self._views.floor_view:
+            if ballot.kind is not Kind.NULLIFY:
+                self._late(view)
+            # Its votes are votes: a conflict with one we know is evidence like any other.
+            for claim in certificate.claims():
+                self._count(view, ballot, Signed(claim.signer, claim.body, claim.sig))
+        self._learn(view, ballot, data)
+
+    def _count(self, view: View, ballot: Ballot, vote: Signed) -> bool:
+        """Count a vote; tell whether it was new. Two values in a slot are an offence."""
+        tally = view.notarizes if ballot.kind is Kind.NOTARIZE else view.finals
+        counted = tally.add(vote)
+        if counted is Counted.CONFLICT:
+            first = tally.vote_of(vote.sender)
+            assert first is not None
+            self._emit(Offence(vote.sender, first, vote))
+            if ballot.kind is Kind.NOTARIZE and vote.sender == self.proposer_of(view.number):
+                view.equivocated = True
+        return counted is Counted.NEW
+
+    def _accuse(self, view: View, ballot: Ballot, certificate: Certificate) -> None:
+        """Two certificates that cannot both be: whoever signed both is guilty, and is > 1/3."""
+        rivals = [ballot.kind] if ballot.kind is Kind.NOTARIZE else [Kind.NULLIFY, Kind.FINALIZE]
+        for kind in rivals:
+            data = view.certificates.get(kind)
+            if data is None or view.forked:
+                continue
+            other = self._certs.decode(data)
+            if other.body == certificate.body:
+                continue
+            view.forked = True
+            self._emit(Report("fork", {"view": view.number}))
+            signed = {claim.signer: claim for claim in other.claims()}
+            for claim in certificate.claims():
+                if claim.signer in signed:
+                    first = signed[claim.signer]
+                    self._emit(
+                        Offence(
+                            claim.signer,
+                            Signed(first.signer, first.body, first.sig),
+                            Signed(claim.signer, claim.body, claim.sig),
+                        )
+                    )
+
+    def _note_holdings(self, signer: Index, ballot: Ballot) -> None:
+        """A correct validator's vote tells which certificates it holds: no need to relay them to
+        it.
+
+        A finalize is sent on a notarization; a notarize on that of the parent and the
+        nullifications between. Whoever sends finalize gets the others' in all likelihood too, and
+        forms the finalization itself; if not, its summary says so.
+        """
+        proposal = ballot.proposal
+        assert proposal is not None
+        if ballot.kind is Kind.FINALIZE:
+            for kind in (Kind.NOTARIZE, Kind.FINALIZE):
+                self._views.make(ballot.view).show(kind, signer)
+            return
+        parent = self._views.get(proposal.parent)
+        if parent is not None:
+            parent.show(Kind.NOTARIZE, signer)
+        for number in range(max(proposal.parent, self._views.floor_view) + 1, ballot.view):
+            between = self._views.get(number)
+            if between is not None:
+                between.show(Kind.NULLIFY, signer)
+
+    def _late(self, view: View) -> None:
+        """Rule (protocol.md, "Adaptive Δ"): x1.5 if something valid comes after our nullify."""
+        if view.timed_out and not view.lengthened:
+            view.lengthened = True
+            self._pace.late()
+            self._emit(Report("delta", {"delta_ns": self._pace.delta_ns, "view": view.number}))
+
+    # --- certificates -----------------------------------------------------------------------------
+
+    def _learn(self, view: View, ballot: Ballot, data: bytes) -> None:
+        """Take a certificate that formed here or came from somebody."""
+        kind, number = ballot.kind, view.number
+        if ballot.proposal is not None and view.block not in (None, ballot.proposal):
+            return
+        if kind in view.certificates:
+            return
+        view.certificates[kind] = data
+        self._emit(Persist(data, sync=False))
+        self._relay(view, kind, data)
+        if ballot.proposal is not None:
+            view.block = ballot.proposal
+            view.seen_ns = view.seen_ns or self._now_ns
+        if kind is Kind.NOTARIZE:
+            self._certify(view)
+        elif kind is Kind.NULLIFY:
+            self._next = max(self._next, number + 1)
+            self._emit(Report("nullified", {"view": number}))
+        else:
+            view.certified = Verdict.YES
+            self._final = max(self._final, number)
+            self._next = max(self._next, number + 1)
+            self._pace.finalized()
+
+    def _certify(self, view: View) -> None:
+        """Rule: Q notarize(c, v) → enter v+1, send finalize(c, v).
+
+        With `certify` the host is asked once more in between (as commonware does for applications
+        that must have the whole payload first): only on yes may c be built on or finalized.
+        """
+        assert view.block is not None
+        if view.certified is Verdict.UNASKED:
+            if self._parameters.certify:
+                parent = self._views.parent_digest(view.block)
+                if parent is None or self._me is None:
+                    parent = self._views.floor.digest
+                view.certified = Verdict.PENDING
+                self._emit(
+                    Check(
+                        ("certify", view.number),
+                        view.block.digest,
+                        parent,
+                        self.proposer_of(view.number),
+                        view.block.height,
+                    )
+                )
+                return
+            view.certified = Verdict.YES
+        if view.certified is not Verdict.YES:
+            return
+        self._next = max(self._next, view.number + 1)
+        if (
+            self._me is not None
+            and view.closed is None
+            and not view.equivocated
+            and view.number > self._views.floor_view
+            and Kind.NULLIFY not in view.certificates
+            and Kind.FINALIZE not in view.certificates
+        ):
+            body = votes.finalize(view.block)
+            view.closed = body
+            self._emit(Broadcast(Draft(body), Lane.VOTE))
+            self._emit(SetTimer(("final", view.number), 4 * self._pace.delta_ns))
+
+    def _relay(self, view: View, kind: Kind, data: bytes) -> None:
+        """Rule (protocol.md): after Δ/4 to those who have not shown it, to the next proposer at
+        once.
+        """
+        after_ns = self._parameters.relay_after_ns
+        if self._me is None:
+            return
+        if after_ns == 0:
+            self._emit(Broadcast(data, Lane.CERT))
+            return
+        follower = self.proposer_of(view.number + 1)
+        ahead = kind is not Kind.FINALIZE and follower != self._me
+        if ahead and not view.has_shown(kind, follower):
+            self._emit(Send((follower,), data, Lane.CERT))
+            view.show(kind, follower)
+        if not view.unrelayed:
+            self._emit(
+                SetTimer(
+                    ("relay", view.number),
+                    self._pace.delta_ns // 4 if after_ns is None else after_ns,
+                )
+            )
+        view.unrelayed.append(kind)
+
+    def _on_relay(self, number: int) -> None:
+        view = self._views.get(number)
+        if view is None:
+            return
+        for kind in view.unrelayed:
+            # A newer finalization replaces everything at or below it.
+            if number < self._final or (number == self._final and kind is not Kind.FINALIZE):
+                continue
+            to = tuple(
+                index
+                for index in range(len(self._epoch.validators))
+                if index != self._me and not view.has_shown(kind, index)
+            )
+            if to:
+                self._emit(Send(to, view.certificates[kind], Lane.CERT))
+        view.unrelayed = []
+
+    # --- rules, in the order of a view ------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        """Rule: Q finalize(c, v) → c and all its ancestors are final."""
+        if self._final <= self._views.floor_view:
+            return
+        chain = self._views.chain_to(self._final)
+        if isinstance(chain, int):
+            if chain < self._views.floor_view:
+                self._emit(Report("fork", {"view": self._final}))
+                self._halt()
+            elif self._behind < self._final:
+                self._behind = self._final
+                self._report_behind()
+            return
+        # A payload proposed again at the end of the epoch stands in several views: one height.
+        at = 0
+        while at < len(chain):
+            first = chain[at].block
+            assert first is not None
+            proof = None
+            proposer = self.proposer_of(first.view)
+            while at < len(chain):
+                block = chain[at].block
+                if block is None or block.height != first.height:
+                    break
+                proof = chain[at].certificate(Kind.FINALIZE) or proof
+                at += 1
+            if first.height > self._views.floor.height:
+                self._emit(
+                    Deliver(
+                        first.height, (first.digest,), first.digest, proposer, (first.view,), proof
+                    )
+                )
+        top = chain[-1]
+        assert top.block is not None
+        self._views.raise_floor(
+            Floor(top.block.height, top.block.digest, top.certificates[Kind.FINALIZE]), top.block
+        )
+        self._end_if_last()
+
+    def _end_if_last(self) -> None:
+        if self._views.floor.height >= self._epoch.last_height and not self._done:
+            self._halt()
+
+    def _halt(self) -> None:
+        """Be quiet from here on: the epoch is over (or broken); summaries are still answered."""
+        self._disarm()
+        if self._fetching:
+            self._emit(CancelTimer(("fetch",)))
+        self._done = True
+
+    def _enter(self) -> None:
+        """Rule: a notarization, nullification or finalization of v → enter v+1."""
+        if self._next <= self._current:
+            return
+        self._disarm()
+        self._current = self._next
+        self._build = None
+        self._views.compact_below(self._current - 1)
+        self._emit(Entered((self._current,)))
+        view = self._views.get(self._current)
+        if view is not None:
+            vote = view.finals.vote_of(self.proposer_of(self._current))
+            if vote is not None and vote.body == votes.nullify(self._current):
+                self._nullify(view)
+
+    def _propose(self) -> None:
+        """Rule: the proposer builds on the highest notarized parent it can reach over
+        nullifications.
+        """
+        number = self._current
+        if self._me is None or self._me != self.proposer_of(number):
+            return
+        view = self._views.make(number)
+        if view.voted is not None or view.closed is not None:
+            return
+        parent = self._views.parent_for(number)
+        if isinstance(parent, int):
+            self._wanted = (parent,)
+            return
+        if self._build == (number, parent.number):
+            return
+        assert parent.block is not None
+        self._build = (number, parent.number)
+        not_before_ns = self._paced_ns(parent)
+        if parent.block.height >= self._epoch.last_height:
+            # Rule: nothing new after the last height; its payload is proposed again until final.
+            self._emit(SetTimer(("repropose", number), not_before_ns - self._now_ns))
+            return
+        self._emit(
+            Build(
+                self._build,
+                parent.block.digest,
+                parent.block.height + 1,
+                not_before_ns,
+                may_be_empty=parent.number > self._views.floor_view,
+            )
+        )
+
+    def _paced_ns(self, parent: View) -> int:
+        """Return when a child of `parent` may be proposed (protocol.md, `block_interval_s`)."""
+        if not parent.seen_ns:
+            return self._now_ns
+        return max(self._now_ns, parent.seen_ns + self._parameters.block_interval_ns)
+
+    def _on_built(self, ctx: Key, payload: Digest | None) -> None:
+        if payload is None or self._build is None or ctx != self._build or self._done:
+            return
+        number, parent_number = self._build
+        parent = self._views.get(parent_number)
+        assert parent is not None
+        assert parent.block is not None
+        if parent.block.height < self._epoch.last_height:
+            self._draft_proposal(Proposal(number, parent_number, parent.block.height + 1, payload))
+
+    def _on_repropose(self, number: int) -> None:
+        if self._done or self._build is None or self._build[0] != number:
+            return
+        parent = self._views.get(self._build[1])
+        assert parent is not None
+        block = parent.block
+        assert block is not None
+        if block.height >= self._epoch.last_height:
+            self._draft_proposal(Proposal(number, parent.number, block.height, block.digest))
+
+    def _draft_proposal(self, proposal: Proposal) -> None:
+        view = self._views.make(proposal.view)
+        if proposal.view != self._current or view.voted is not None or view.closed is not None:
+            return
+        view.voted = votes.notarize(proposal)
+        view.seen_ns = view.seen_ns or self._now_ns
+        self._emit(Broadcast(Draft(view.voted), Lane.PROPOSAL))
+
+    def _vote(self) -> None:
+        """Rule: first notarize(c, v) of the proposer, parent usable, gaps nullified, Check ok →
+        notarize.
+
+        Check says no → nullify at once. Not answered yet → wait.
+        """
+        view = self._views.get(self._current)
+        if self._me is None or view is None or view.proposal is None:
+            return
+        if view.voted is not None or view.closed is not None or view.equivocated:
+            return
+        proposal = view.proposal
+        if proposal.parent < self._views.floor_view:
+            self._nullify(view)  # it would skip a final view
+            return
+        missing = self._views.missing_between(proposal.parent, view.number)
+        parent = self._views.get(proposal.parent)
+        if parent is None or parent.block is None:
+            missing.insert(0, proposal.parent)
+        if missing:
+            self._wanted += tuple(missing)
+            return
+        assert parent is not None
+        assert parent.block is not None
+        if not parent.usable:
+            return  # the host has not certified it yet
+        last = parent.block.height >= self._epoch.last_height
+        expected = parent.block.height if last else parent.block.height + 1
+        if proposal.height != expected or (last and proposal.digest != parent.block.digest):
+            self._nullify(view)
+            return
+        if view.checked is Verdict.UNASKED:
+            view.checked = Verdict.PENDING
+            digest = self._views.parent_digest(proposal)
+            if digest is None:
+                # Proposed again, and the parent of the first proposal is below what we kept: it is
+                # final or notarized, so checked by somebody correct.
+                view.checked = Verdict.YES
+            else:
+                self._emit(
+                    Check(
+                        ("check", view.number, proposal.digest),
+                        proposal.digest,
+                        digest,
+                        self.proposer_of(view.number),
+                        proposal.height,
+                    )
+                )
+        if view.checked is Verdict.YES:
+            view.voted = votes.notarize(proposal)
+            self._emit(Broadcast(Draft(view.voted), Lane.VOTE))
+        elif view.checked is Verdict.NO:
+            self._nullify(view)
+
+    def _on_checked(self, ctx: Key, ok: bool) -> None:
+        match ctx:
+            case ("check", int(number), bytes(digest)):
+                view = self._views.get(number)
+                asked = view is not None and view.checked is Verdict.PENDING
+                if view is not None and asked and view.proposal is not None:
+                    assert view.proposal.digest == digest
+                    view.checked = Verdict.YES if ok else Verdict.NO
+            case ("certify", int(number)):
+                view = self._views.get(number)
+                if view is not None and view.certified is Verdict.PENDING:
+                    view.certified = Verdict.YES if ok else Verdict.NO
+                    if ok:
+                        self._certify(view)
+                    elif number == self._current:
+                        self._nullify(view)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def _keep_time(self) -> None:
+        """Rule: a view's timers run under own demand, or after a valid message of the view.
+
+        Proposal after 2Δ, advance after 3Δ, counted from when the proposer may propose; both 0
+        when it has been silent. An idle network has no timers, so no nullified views.
+        """
+        if self._me is None:
+            return
+        view = self._views.get(self._current)
+        if view is not None and view.closed is not None:
+            self._disarm(keep_retry=True)
+            if not self._retrying and view.closed == votes.nullify(self._current):
+                self._retrying = True
+                self._emit(SetTimer(("retry", self._current), self._retry_ns()))
+            return
+        alive = view is not None and view.alive
+        if not (alive or self._demand):
+            self._disarm()
+        elif not self._armed:
+            self._armed = True
+            parent = self._views.parent_for(self._current)
+            start_ns = self._now_ns
+            if not alive and isinstance(parent, View):
+                start_ns = self._paced_ns(parent)
+            wait_ns = start_ns - self._now_ns
+            delta_ns = self._pace.delta_ns
+            if not alive and self._pace.silent(self.proposer_of(self._current), self._now_ns):
+                wait_ns = delta_ns = 0
+            if view is None or view.proposal is None:
+                self._emit(SetTimer(("propose", self._current), wait_ns + 2 * delta_ns))
+            self._emit(SetTimer(("advance", self._current), wait_ns + 3 * delta_ns))
+            self._full_time = delta_ns > 0
+        elif view is not None and view.proposal is not None and self._waiting_for_proposal:
+            self._emit(CancelTimer(("propose", self._current)))
+        self._waiting_for_proposal = self._armed and (view is None or view.proposal is None)
+
+    def _disarm(self, *, keep_retry: bool = False) -> None:
+        if self._armed:
+            self._emit(CancelTimer(("propose", self._current)))
+            self._emit(CancelTimer(("advance", self._current)))
+            self._armed = False
+        if self._retrying and not keep_retry:
+            self._emit(CancelTimer(("retry", self._current)))
+            self._retrying = False
+
+    def _retry_ns(self) -> int:
+        return max(self._parameters.retry_ns, 2 * self._pace.delta_ns)
+
+    def _on_timeout(self, number: int) -> None:
+        if self._done or number != self._current or not self._armed:
+            return
+        view = self._views.make(number)
+        if self._nullify(view):
+            view.timed_out = self._full_time
+            self._emit(Report("timeout", {"view": number}))
+
+    def _nullify(self, view: View) -> bool:
+        """Rule: send nullify(v) once, unless finalize(v) was sent; tell whether it was."""
+        if self._me is None or view.closed is not None:
+            return False
+        view.closed = votes.nullify(view.number)
+        self._emit(Broadcast(Draft(view.closed), Lane.VOTE))
+        return True
+
+    def _on_retry(self, number: int) -> None:
+        """Rule: repeat nullify(v) with the best certificate that let us enter v."""
+        if self._done or number != self._current or not self._retrying or self._me is None:
+            return
+        self._emit(SetTimer(("retry", number), self._retry_ns()))
+        own = self._views.make(number).finals.vote_of(self._me)
+        if own is not None:
+            self._emit(Broadcast(own, Lane.VOTE))
+        entry = self._entry_certificate()
+        if entry is not None:
+            self._emit(Broadcast(entry, Lane.CERT))
+
+    def _entry_certificate(self) -> bytes | None:
+        before = self._views.get(self._current - 1)
+        if before is None:
+            return None
+        for kind in (Kind.FINALIZE, Kind.NULLIFY, Kind.NOTARIZE):
+            if kind in before.certificates:
+                return before.certificates[kind]
+        return None
+
+    # --- what is missing --------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Rule: a missing notarization or nullification is asked for, when its relay had its
+        time.
+        """
+        needed = bool(self._wanted) or self._behind > self._views.floor_view
+        if needed and not self._fetching:
+            self._fetching = True
+            self._emit(SetTimer(("fetch",), self._pace.delta_ns // 2))
+        elif not needed and self._fetching:
+            self._fetching = False
+            self._emit(CancelTimer(("fetch",)))
+
+    def _on_fetch(self) -> None:
+        if self._done or not self._fetching:
+            return
+        self._emit(SetTimer(("fetch",), self._retry_ns()))
+        if self._wanted:
+            self._emit_fetch(self._wanted)
+        if self._behind > self._views.floor_view:
+            self._report_behind()
+
+    def _on_unfinal(self, number: int) -> None:
+        """We sent finalize and saw no finalization: somebody may hold it, or the votes we lost."""
+        if not self._done and self._final < number:
+            self._emit_fetch((number,))
+
+    def _emit_fetch(self, wanted: tuple[int, ...]) -> None:
+        self._emit(Fetch((), tuple((number,) for number in wanted), self._hints()))
+
+    def _report_behind(self) -> None:
+        view = self._views.get(self._final)
+        assert view is not None
+        assert view.block is not None
+        chain = self._views.chain_to(self._final)
+        if isinstance(chain, int):
+            self._emit_fetch((chain,))
+        self._emit(Behind(view.block.height, self._hints()))
+
+    def _hints(self) -> tuple[Index, ...]:
+        """Return a few other validators, others each time."""
+        count = len(self._epoch.validators)
+        others = [index for index in range(count) if index != self._me]
+        self._hint += HINTS_MAX
+        named = min(HINTS_MAX, len(others))
+        return tuple(others[(self._hint + i) % len(others)] for i in range(named))
+
+    def _on_synced(self, floor: Floor) -> None:
+        if floor.height > self._views.floor.height:
+            self._start_from(floor)
+
+    def _start_from(self, floor: Floor) -> None:
+        """Take a floor that the host has verified."""
+        base = self._epoch.first_height - 1
+        if floor.height == base:
+            block = Proposal(0, 0, floor.height, floor.digest)
+        else:
+            block = votes.proven(floor.proof, self._epoch)
+            assert (block.height, block.digest) == (floor.height, floor.digest), block
+        if block.view > self._views.floor_view:
+            self._views.raise_floor(floor, block)
+            if block.view > 0:
+                self._views.make(block.view).certificates[Kind.FINALIZE] = floor.proof
+                self._final = max(self._final, block.view)
+            self._next = max(self._next, block.view + 1)
+        self._end_if_last()
+
+    def _replay(self, record: bytes) -> int:
+        """Take a record of the log back; return the view of a vote of ours, else 0."""
+        items = codec.array(codec.decode(record, size_bytes_max=1 << 20), "record", length=3)
+        if isinstance(items[0], int):
+            vote = decode_signed(record)
+            ballot = votes.decode_body(vote.body)
+            if vote.sender != self._me or ballot.view <= self._views.floor_view:
+                return 0
+            view = self._views.make(ballot.view)
+            tally = view.notarizes if ballot.kind is Kind.NOTARIZE else view.finals
+            tally.add(vote)
+            self._take_slot(view, ballot.kind, vote.body)
+            if ballot.kind is Kind.NOTARIZE and self.proposer_of(ballot.view) == self._me:
+                view.proposal = ballot.proposal
+            return ballot.view
+        ballot = votes.decode_body(self._certs.decode(record).body)
+        if ballot.view <= self._views.floor_view:
+            return 0
+        view = self._views.make(ballot.view)
+        view.certificates[ballot.kind] = record
+        view.block = view.block or ballot.proposal
+        if ballot.kind is Kind.FINALIZE:
+            view.certified = Verdict.YES
+            self._final = max(self._final, ballot.view)
+        if ballot.kind is not Kind.NOTARIZE:
+            self._next = max(self._next, ballot.view + 1)
+        return 0
+
+    def _take_slot(self, view: View, kind: Kind, body: bytes) -> None:
+        if kind is Kind.NOTARIZE:
+            view.voted = body
+        else:
+            view.closed = body
+
+    # --- summaries --------------------------------------------------------------------------------
+
+    def summary(self) -> bytes:
+        floor = self._views.floor_view
+        top = min(self._current, floor + votes.SUMMARY_VIEWS_MAX)
+        notarized = nullified = 0
+        for number in range(floor + 1, top + 1):
+            view = self._views.get(number)
+            if view is not None:
+                notarized |= (view.block is not None) << number - floor - 1
+                nullified |= (Kind.NULLIFY in view.certificates) << number - floor - 1
+        return votes.encode_status(
+            Status(
+                self._views.floor.height, floor, self._final, self._current, notarized, nullified
+            )
+        )
+
+    def _on_summary(self, peer: Index, blob: bytes) -> None:
+        """Answer what the peer lacks: a finalization, certificates from its floor on, our votes.
+
+        With them a node that lags, restarted or lost messages always moves: the finalization
+        makes it final or start block sync, the newest certificate lets it enter our view, the
+        others let it build and vote there, and the votes let it form what nobody holds yet.
+        """
+        try:
+            status = votes.decode_status(blob)
+        except RemoteProtocolError as error:
+            self._emit(Report("malformed_summary", {"peer": peer, "error": str(error)}))
+            return
+        if status.current >= self._views.floor_view:
+            self._pace.hear(peer, self._now_ns)
+        if self._me is None or peer == self._me:
+            return
+        answers: list[bytes] = []
+        newest = self._views.get(self._final)
+        if status.final < self._final and newest is not None:
+            answers.append(newest.certificates[Kind.FINALIZE])
+        lacking: list[bytes] = []
+        for number in range(max(status.floor + 1, self._views.lowest()), self._current + 1):
+            view = self._views.get(number)
+            if view is None:
+                continue
+            bit = number - status.floor - 1
+            # Below a finalization only the blocks matter: nothing new can be built there.
+            if not status.nullified >> bit & 1 and number > self._final:
+                lacking += filter(None, [view.certificate(Kind.NULLIFY)])
+            if not status.notarized >> bit & 1:
+                lacking += filter(None, [view.certificate(Kind.NOTARIZE)])
+        if lacking and status.current < self._current:
+            answers.append(lacking.pop())
+        answers += lacking[: ANSWER_CERTIFICATES_MAX - len(answers)]
+        for data in answers:
+            self._emit(Send((peer,), data, Lane.BULK))
+        if self._done:
+            return
+        newest_votes = max(status.final, self._final, self._current - ANSWER_VIEWS_MAX) + 1
+        for number in range(newest_votes, self._current + 1):
+            self._repeat_votes(peer, number)
+
+    def _repeat_votes(self, peer: Index, number: int) -> None:
+        view = self._views.get(number)
+        if view is None or self._me is None:
+            return
+        proposing = self.proposer_of(number) == self._me
+        for tally, lane in (
+            (view.notarizes, Lane.PROPOSAL if proposing else Lane.VOTE),
+            (view.finals, Lane.VOTE),
+        ):
+            own = tally.vote_of(self._me)
+            if own is not None:
+                self._emit(Send((peer,), own, lane))
+
+    # --- inspection -------------------------------------------------------------------------------
+
+    def held(self) -> int:
+        return len(self._views) + len(self._epoch.validators)
+
+    def fingerprint(self) -> Digest:
+        return crypto.sha256(
+            codec.encode(
+                (
+                    self._now_ns,
+                    self._views.snapshot(),
+                    self._pace.snapshot(),
+                    (self._current, self._next, self._final, self._behind, self._hint),
+                    self._build,
+                    self._wanted,
+                    tuple(
+                        int(flag)
+                        for flag in (
+                            self._demand,
+                            self._armed,
+                            self._retrying,
+                            self._fetching,
+                            self._waiting_for_proposal,
+                            self._full_time,
+                            self._done,
+                        )
+                    ),
+                )
+            )
+        )
