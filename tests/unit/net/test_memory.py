@@ -105,7 +105,7 @@ def accept(_peer: PeerId, _data: bytes) -> Verdict:
     return Verdict.ACCEPT
 
 
-# --- connections and frames ---------------------------------------------------------------------------
+# --- connections and frames ----------------------------------------------------------------------
 
 
 async def test_starting_nodes_connect_to_each_other(clock: trio.abc.Clock) -> None:
@@ -123,14 +123,11 @@ async def test_starting_nodes_connect_to_each_other(clock: trio.abc.Clock) -> No
 async def test_a_frame_arrives_after_the_latency_of_its_link(clock: trio.abc.Clock) -> None:
     async with world() as w:
         a, b = await w.start_all(A, B)
-        sent = trio.current_time()
         w.got[B].clear()
         assert a.send(B, Lane.VOTE, b"vote")
         await trio.sleep(0.049)
         assert w.got[B] == []
-        while not w.got[B]:
-            await trio.sleep(0.001)
-        assert trio.current_time() - sent == pytest.approx(0.05, abs=0.0025)
+        await trio.sleep(0.0025)
         assert w.got[B] == [FrameReceived(A, Lane.VOTE, b"vote")]
         assert a.statistics().frames_sent == b.statistics().frames_received == 1
         assert a.statistics().bytes_sent == b.statistics().bytes_received == 4
@@ -191,15 +188,15 @@ async def test_on_a_narrow_link_votes_pass_bulk_and_a_full_queue_refuses(
 ) -> None:
     async with world(LinkProfile(1, 1, rate_bytes_per_s=10_000)) as w:
         a, _ = await w.start_all(A, B)
-        start = trio.current_time()
         for _ in range(3):
             assert a.send(B, Lane.BULK, bytes(10_000))
         assert a.send(B, Lane.VOTE, b"vote")
         await trio.sleep(0.1)
         assert w.frames(B) == [b"vote"]
-        while len(w.frames(B)) < 4:
-            await trio.sleep(0.01)
-        assert trio.current_time() - start == pytest.approx(3, abs=0.05)
+        await trio.sleep(2.85)
+        assert len(w.frames(B)) == 3
+        await trio.sleep(0.1)
+        assert len(w.frames(B)) == 4
         accepted = 0
         while a.send(B, Lane.BULK, bytes(10_000)):
             accepted += 1
@@ -229,7 +226,7 @@ async def test_the_hook_sees_changes_and_drops_frames(clock: trio.abc.Clock) -> 
         assert w.frames(A) == [b"BACK"]
 
 
-# --- faults ---------------------------------------------------------------------------------------------
+# --- faults --------------------------------------------------------------------------------------
 
 
 async def test_a_cut_is_silent_and_one_way_until_it_is_healed(clock: trio.abc.Clock) -> None:
@@ -319,7 +316,7 @@ async def test_a_quick_restart_is_a_loss_and_a_new_connection(clock: trio.abc.Cl
 
 async def test_a_banned_peer_is_refused_for_a_while(clock: trio.abc.Clock) -> None:
     async with world() as w:
-        a, b = await w.start_all(A, B)
+        a, _ = await w.start_all(A, B)
         a.penalize(B, 60, "junk")
         assert a.peers()[0].score == -60
         a.penalize(B, 60, "more junk")
@@ -369,7 +366,7 @@ def test_an_impossible_profile_is_refused(numbers: dict[str, float]) -> None:
         LinkProfile(**numbers)
 
 
-# --- requests -------------------------------------------------------------------------------------------
+# --- requests ------------------------------------------------------------------------------------
 
 
 class Refused(P2PNodeError):
@@ -453,19 +450,21 @@ async def test_a_bug_in_a_handler_ends_its_node_with_a_traceback(clock: trio.abc
     async def broken(_peer: PeerId, _body: bytes) -> bytes:
         raise ZeroDivisionError
 
-    with pytest.raises(BaseExceptionGroup) as caught:
+    async def scene() -> None:
         async with world() as w:
             b = w.make(B)
             b.serve("broken", broken)
             a = await w.start(w.make(A))
             await w.start(b)
             await trio.sleep(1)
-            with pytest.raises(RequestFailedError):
-                await a.request(B, "broken", b"", timeout_s=1)
+            await a.request(B, "broken", b"", timeout_s=1)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await scene()
     assert caught.group_contains(ZeroDivisionError)
 
 
-# --- published messages ---------------------------------------------------------------------------------
+# --- published messages --------------------------------------------------------------------------
 
 
 async def crowd(w: World, count: int) -> list[MemoryNetwork]:
@@ -597,7 +596,7 @@ async def test_a_bug_in_a_validator_ends_the_run_with_its_traceback(clock: trio.
     def broken(_peer: PeerId, _data: bytes) -> Verdict:
         raise ZeroDivisionError
 
-    with pytest.raises(BaseExceptionGroup) as caught:
+    async def scene() -> None:
         async with world() as w:
             a, b = w.make(A), w.make(B)
             for network in (a, b):
@@ -606,10 +605,13 @@ async def test_a_bug_in_a_validator_ends_the_run_with_its_traceback(clock: trio.
             await trio.sleep(1)
             a.publish(TOPIC, b"x")
             await trio.sleep(1)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await scene()
     assert caught.group_contains(ZeroDivisionError)
 
 
-# --- time and repetition --------------------------------------------------------------------------------
+# --- time and repetition -------------------------------------------------------------------------
 
 
 def test_it_works_in_real_time() -> None:
