@@ -99,14 +99,19 @@ class Mesh:
 
     def _join_islands(self, connected: Callable[[PeerId, PeerId], bool]) -> None:
         """Add one edge between islands where connections allow it (both sides may be full)."""
-        reached = self._island(self.members[:1])
+        settled: dict[PeerId, None] = {}
         for peer in self.members:
-            if peer in reached:
+            if peer in settled:
                 continue
-            ways = [(a, b) for a in self._island([peer]) for b in reached if connected(a, b)]
-            if ways:
+            reached = self._island([peer])
+            while len(reached) < len(self.members):
+                others = [p for p in self.members if p not in reached]
+                ways = [(a, b) for a in reached for b in others if connected(a, b)]
+                if not ways:
+                    break
                 self._graft(*self._rng.choice(ways))
-                reached = self._island(self.members[:1])
+                reached = self._island([peer])
+            settled.update(reached)
 
     def _island(self, start: list[PeerId]) -> dict[PeerId, None]:
         """Return everyone reachable from `start`, in a fixed order."""

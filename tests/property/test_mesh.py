@@ -17,6 +17,8 @@ steps = st.lists(
         st.tuples(st.just("toggle"), st.sampled_from(PEERS)),
         st.tuples(st.just("break"), st.sampled_from(PEERS), st.sampled_from(PEERS)),
         st.tuples(st.just("mend"), st.sampled_from(PEERS), st.sampled_from(PEERS)),
+        st.tuples(st.just("divide"), st.sampled_from(PEERS)),
+        st.tuples(st.just("unite")),
     ),
     max_size=80,
 )
@@ -35,9 +37,11 @@ def islands(members: list[PeerId], linked: dict[PeerId, list[PeerId]]) -> list[l
 
 @given(steps=steps, seed=st.integers(0, 1000))
 def test_a_mesh_is_symmetric_sparse_and_as_whole_as_its_connections(
-    steps: list[tuple[str, PeerId, PeerId]], seed: int
+    steps: list[tuple[str, *tuple[PeerId, ...]]], seed: int
 ) -> None:
     mesh = Mesh(random.Random(seed))
+    for peer in PEERS[::2]:
+        mesh.join(peer)
     broken: dict[tuple[PeerId, PeerId], None] = {}
 
     def connected(a: PeerId, b: PeerId) -> bool:
@@ -49,6 +53,13 @@ def test_a_mesh_is_symmetric_sparse_and_as_whole_as_its_connections(
                 (mesh.leave if peer in mesh.members else mesh.join)(peer)
             case ("break", a, b) if a != b:
                 broken[min(a, b), max(a, b)] = None
+                mesh.changed()
+            case ("divide", border):
+                for a in PEERS:
+                    broken.update(dict.fromkeys((a, b) for b in PEERS if a < border <= b))
+                mesh.changed()
+            case ("unite",):
+                broken.clear()
                 mesh.changed()
             case ("mend", a, b):
                 broken.pop((min(a, b), max(a, b)), None)
