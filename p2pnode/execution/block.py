@@ -59,8 +59,8 @@ class BlockExecution:
     """Change of accounts and pot together by asset: receipts consumed less receipts sent."""
     batches_ignored: tuple[bytes, ...]
     """Digests of batches that their lane had passed already."""
-    inboxes_consumed: int
-    """How many of the inboxes given, counted from the first, need not be given again."""
+    inboxes_waiting: tuple[Inbox, ...]
+    """Of the inboxes given, those to be given again: over budget, or an earlier one is missing."""
     writes: tuple[Write, ...]
     """What makes the height durable, ascending by key; to be committed in one piece."""
 

@@ -97,7 +97,7 @@ class ShardExecutor:
         assert height > state.record.height, (height, state.record.height)
         pre_root = state.root()
         work = _Work(self, height)
-        consumed = work.consume(inboxes)
+        waiting = work.consume(inboxes)
         ignored = [batch.digest for batch in batches if not work.run(batch)]
         if epoch_last:
             work.send_pot()
@@ -129,7 +129,7 @@ class ShardExecutor:
             counters=(*count_outcomes(work.outcomes), work.size_bytes, outboxes_before),
             supply_delta=tuple((asset, amount) for asset, amount in sorted(work.delta.items())),
             batches_ignored=tuple(ignored),
-            inboxes_consumed=consumed,
+            inboxes_waiting=waiting,
             writes=writes,
         )
 
@@ -167,22 +167,24 @@ class _Work:
 
     # --- input -----------------------------------------------------------------------------------
 
-    def consume(self, inboxes: Sequence[Inbox]) -> int:
-        """Consume whole outboxes until the budget is spent; return how many are done with."""
+    def consume(self, inboxes: Sequence[Inbox]) -> tuple[Inbox, ...]:
+        """Consume whole outboxes until the budget is spent; return those that have to wait."""
         spent = 0
-        for count, inbox in enumerate(inboxes):
+        waiting: list[Inbox] = []
+        for inbox in inboxes:
+            if inbox.number <= self.record.outboxes_used(inbox.uid):
+                continue
             size = len(encode_outbox(inbox.receipts))
-            if spent and spent + size > INBOX_BYTES_PER_HEIGHT_MAX:
-                return count
-            if self.record.use_outbox(inbox.uid, inbox.height, inbox.number):
-                self.inputs += 1
-                spent += size
-                for receipt in inbox.receipts:
-                    if receipt.receiver != RECEIVER_SYSTEM and self._shard.contains(
-                        receipt.receiver
-                    ):
-                        self._receive(receipt)
-        return len(inboxes)
+            full = spent and spent + size > INBOX_BYTES_PER_HEIGHT_MAX
+            if full or not self.record.use_outbox(inbox.uid, inbox.height, inbox.number):
+                waiting.append(inbox)
+                continue
+            self.inputs += 1
+            spent += size
+            for receipt in inbox.receipts:
+                if receipt.receiver != RECEIVER_SYSTEM and self._shard.contains(receipt.receiver):
+                    self._receive(receipt)
+        return tuple(waiting)
 
     def run(self, batch: ReadyBatch) -> bool:
         """Execute a batch; False if its lane has passed it and it is ignored."""
@@ -205,7 +207,7 @@ class _Work:
         for asset, amount in sorted(self.record.pot.items()):
             sendable = min(amount, codec.INTEGER_MAX)
             if sendable and self._outbox_bytes + RECEIPT_BYTES_MAX <= OUTBOX_INLINE_BYTES_MAX:
-                self.record.pot[asset] = amount - sendable
+                add_to(self.record.pot, asset, -sendable)
                 self._send(KIND_FEES, RECEIVER_SYSTEM, b"", asset, sendable)
 
     # --- output ----------------------------------------------------------------------------------

@@ -133,7 +133,9 @@ class Pipeline:
         if inboxes is not None:
             self._load_inboxes(inboxes)
         if results is not None:
-            for item in codec.array(codec.decode(results, size_bytes_max=META_BYTES_MAX), "results"):
+            for item in codec.array(
+                codec.decode(results, size_bytes_max=META_BYTES_MAX), "results"
+            ):
                 body, outbox = codec.array(item, "result", length=2)
                 result = decode_result(codec.octets(body, "result"))
                 self._vote(result, codec.octets(outbox, "outbox"))
@@ -216,7 +218,7 @@ class Pipeline:
                 self._inboxes[uid],
                 [b for b in batches if b.header.uid == uid],
             )
-            del self._inboxes[uid][: execution.inboxes_consumed]
+            self._inboxes[uid] = list(execution.inboxes_waiting)
             executions.append(execution)
         self.height = block.height
         self._counts["batches"] += len(batches)

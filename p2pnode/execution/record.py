@@ -71,9 +71,13 @@ class ShardRecord:
         self.lanes[collator] = sequence
         return True
 
+    def outboxes_used(self, uid: int) -> int:
+        """Return the number of a source's last outbox consumed here."""
+        return self.watermarks.get(uid, (0, 0))[1]
+
     def use_outbox(self, uid: int, height: int, number: int) -> bool:
         """Move a watermark on; False if the outbox is not the one that follows the last one."""
-        if number != self.watermarks.get(uid, (0, 0))[1] + 1:
+        if number != self.outboxes_used(uid) + 1:
             return False
         self.watermarks[uid] = (height, number)
         return True
@@ -110,8 +114,12 @@ def decode_record(data: bytes) -> ShardRecord:
 
 
 def add_to(sums: dict[int, int], asset: int, amount: int) -> None:
-    """Add to a sum per asset."""
-    sums[asset] = sums.get(asset, 0) + amount
+    """Add to a sum per asset; sums of zero leave no entry, so equal contents are equal dicts."""
+    total = sums.get(asset, 0) + amount
+    if total:
+        sums[asset] = total
+    else:
+        sums.pop(asset, None)
 
 
 def supply_of(accounts_and_pot: dict[int, int], record: ShardRecord) -> dict[int, int]:
@@ -125,7 +133,7 @@ def supply_of(accounts_and_pot: dict[int, int], record: ShardRecord) -> dict[int
         add_to(sums, asset, amount)
     for asset, amount in record.received.items():
         add_to(sums, asset, -amount)
-    return {asset: amount for asset, amount in sorted(sums.items()) if amount}
+    return dict(sorted(sums.items()))
 
 
 def _encode_sums(sums: dict[int, int]) -> list[list[int | bytes]]:
@@ -133,7 +141,6 @@ def _encode_sums(sums: dict[int, int]) -> list[list[int | bytes]]:
     return [
         [asset, amount.to_bytes((amount.bit_length() + 7) // 8, "big")]
         for asset, amount in sorted(sums.items())
-        if amount
     ]
 
 

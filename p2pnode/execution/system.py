@@ -118,8 +118,11 @@ class SystemExecutor:
         record = before.copy()
         delta: dict[int, int] = {}
         used = False
+        waiting: list[Inbox] = []
         for inbox in inboxes:
             if not record.use_outbox(inbox.uid, inbox.height, inbox.number):
+                if inbox.number > record.outboxes_used(inbox.uid):
+                    waiting.append(inbox)
                 continue
             used = True
             for receipt in inbox.receipts:
@@ -145,14 +148,14 @@ class SystemExecutor:
             counters=(0, 0, 0, 0, 0, before.outboxes),
             supply_delta=tuple(sorted(delta.items())),
             batches_ignored=tuple(batch.digest for batch in batches),
-            inboxes_consumed=len(inboxes),
+            inboxes_waiting=tuple(waiting),
             writes=(Write(TABLE, _KEY_RECORD, record.encode()),) if used else (),
         )
         self.record = record
         return execution
 
     def _root_with(self, record: ShardRecord) -> bytes:
-        pot = [[asset, amount] for asset, amount in sorted(record.pot.items()) if amount]
+        pot = [[asset, amount] for asset, amount in sorted(record.pot.items())]
         return crypto.merkle_root([*self._leaves, codec.encode(pot)])
 
 

@@ -252,7 +252,7 @@ def test_the_pot_leaves_at_the_last_height_of_an_epoch_as_one_receipt() -> None:
     block = run(executor, batch_of([transfer(0, 1, (1, 0, 1))], sequence=2), height=2, last=True)
     assert block.outbox == (Receipt(KIND_FEES, b"", 0, b"", 0, 2 * FEE),)
     assert block.supply_delta == ((0, -2 * FEE),)
-    assert executor.state.record.pot.get(0, 0) == 0
+    assert executor.state.record.pot == {}
     assert executor.supply() == supply
     assert executor.state.record.outboxes == 1
     assert decode_outbox(encode_outbox(block.outbox)) == block.outbox
@@ -287,17 +287,23 @@ def test_a_transfer_to_another_shard_becomes_a_receipt_and_arrives_once() -> Non
     assert block.outbox == (Receipt(KIND_TRANSFER, ADDRESSES[high], 0, ADDRESSES[low], 7, 50),)
     inbox = Inbox(2, 1, 1, block.outbox)
     arrived = target.execute(4, 0, False, [inbox], [])
-    assert (arrived.inboxes_consumed, arrived.supply_delta) == (1, ((7, 50),))
+    assert (arrived.inboxes_waiting, arrived.supply_delta) == ((), ((7, 50),))
     assert held(target, high, 7) == AMOUNT_MAX
-    assert not target.execute(5, 0, False, [inbox], []).has_result
+    repeated = target.execute(5, 0, False, [inbox], [])
+    assert (repeated.has_result, repeated.inboxes_waiting) == (False, ())
     assert held(target, high, 7) == AMOUNT_MAX
 
 
-def test_an_outbox_out_of_order_is_not_consumed() -> None:
+def test_an_outbox_ordered_too_early_waits_for_the_one_before_it() -> None:
     _, target, _, high = two_shards()
     receipt = Receipt(KIND_TRANSFER, ADDRESSES[high], 0, bytes(32), 7, 1)
-    assert not target.execute(1, 0, False, [Inbox(2, 9, 2, (receipt,))], []).has_result
+    first, second = Inbox(2, 4, 1, (receipt,)), Inbox(2, 9, 2, (receipt,))
+    early = target.execute(1, 0, False, [second], [])
+    assert (early.has_result, early.inboxes_waiting) == (False, (second,))
     assert held(target, high, 7) == AMOUNT_MAX - 50
+    assert target.execute(2, 0, False, [second, first], []).inboxes_waiting == (second,)
+    assert target.execute(3, 0, False, [second], []).inboxes_waiting == ()
+    assert held(target, high, 7) == AMOUNT_MAX - 48
 
 
 def test_what_a_receiver_cannot_hold_comes_back_as_a_refund() -> None:
@@ -336,7 +342,8 @@ def test_inboxes_beyond_the_budget_wait_for_the_next_height() -> None:
         Receipt(KIND_TRANSFER, ADDRESSES[high], n, ADDRESSES[low], 9, 1) for n in range(40)
     )
     inboxes = [Inbox(2, n, n, receipts) for n in (1, 2, 3)]
-    assert target.execute(1, 0, False, inboxes, []).inboxes_consumed == 1
-    assert target.execute(2, 0, False, inboxes, []).inboxes_consumed == 2
-    assert target.execute(3, 0, False, inboxes[1:], []).inboxes_consumed == 2
+    waiting: tuple[Inbox, ...] = tuple(inboxes)
+    for height, left in ((1, 2), (2, 1), (3, 0)):
+        waiting = target.execute(height, 0, False, waiting, []).inboxes_waiting
+        assert len(waiting) == left
     assert held(target, high, 9) == 120

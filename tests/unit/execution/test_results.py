@@ -6,7 +6,6 @@ import pytest
 
 from p2pnode import crypto
 from p2pnode.execution import results
-from p2pnode.execution.order import ResultOrder, decode_result_order
 from p2pnode.execution.receipts import KIND_FEES, Receipt, encode_outbox, outbox_root
 from p2pnode.execution.results import (
     HEIGHTS_AHEAD_MAX,
@@ -240,20 +239,3 @@ def test_a_result_says_what_the_block_did() -> None:
     results.check_outbox(result, outbox)
     with pytest.raises(AssertionError):
         result_of(CHAIN, executor.execute(5, 2, False, [], []))
-
-
-def test_ordered_results_may_leave_out_heights_that_sent_nothing() -> None:
-    order = ResultOrder()
-    assert order.last(1) is None
-    assert order.admit(result_at(3))
-    assert not order.admit(result_at(3))
-    assert order.admit(result_at(9, outbox_root=outbox_root(RECEIPTS)))
-    assert not order.admit(result_at(8))
-    # One outbox has been ordered; a result that counts none before it, or two, must wait.
-    assert not order.admit(result_at(12))
-    assert not order.admit(result_at(12, counters=(1, 0, 0, 5, 100, 2)))
-    again = decode_result_order(order.encode())
-    for one in (order, again):
-        assert one.admit(result_at(12, counters=(1, 0, 0, 5, 100, 1)))
-        assert one.last(1) == (12, b"\x01" * 32)
-    assert order.encode() == again.encode()

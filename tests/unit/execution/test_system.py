@@ -49,6 +49,7 @@ def test_fee_receipts_reach_the_pot_once_and_in_order() -> None:
     repeated = system.execute(6, 0, False, [Inbox(1, 3, 1, fees(40))], [])
     early = system.execute(7, 0, False, [Inbox(1, 9, 3, fees(40))], [])
     assert (repeated.has_result, early.has_result) == (False, False)
+    assert (repeated.inboxes_waiting, len(early.inboxes_waiting)) == ((), 1)
     assert repeated.watermarks_root == block.watermarks_root
     system.execute(8, 0, False, [Inbox(1, 8, 2, fees(2))], [])
     assert system.record.pot == {0: 42}
