@@ -1,1 +1,6 @@
-"""A peer-to-peer edge network node: a pure core decides, a Trio shell acts, surfaces watch."""
+"""p2pnode: a peer-to-peer edge network on Trio and py-libp2p."""
+
+from typing import Final
+
+__version__: Final = "0.1.0"
+"""Version of the package; pyproject.toml reads it from here."""

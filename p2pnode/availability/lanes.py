@@ -1,0 +1,276 @@
+"""Lanes: batches from packing to certificate, our own and those of other collators.
+
+Own: packed when it is our turn, signed, kept, sent to every validator, certified by a quorum of
+"stored". Others': checked, kept, answered with "stored" once they are on disk (the answer's signature
+waits for the sync that covers the data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from p2pnode.availability.certificate import (
+    KIND_BATCH,
+    KIND_STORED,
+    header_claim,
+    stored_claim,
+)
+from p2pnode.availability.custody import Accepted, Custody, Equivocated
+from p2pnode.availability.dispersal import Dispersal
+from p2pnode.availability.shelf import HeldBatch, Shelf
+from p2pnode.errors import RemoteProtocolError
+from p2pnode.mempool.collator import Built, Collator, Plan
+from p2pnode.types.batch import BatchHeader, decode_batch_header
+from p2pnode.types.chain import NS_PER_MS, Chain
+from p2pnode.types.desk import Desk
+from p2pnode.types.effects import Lane, Write
+from p2pnode.types.genesis import FIRST_UID
+from p2pnode.types.messages import BatchOffer, Stored, encode_message
+from p2pnode.types.statement import BatchCertificate, Statement
+
+
+OWN_BATCHES_REMEMBERED: Final = 64
+"""Own batches whose epoch is remembered, for late answers; a lane has far fewer on its way."""
+
+
+class Lanes:
+    """Drives collator, dispersal and custody of a validator."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        me: int,
+        desk: Desk,
+        collator: Collator,
+        dispersal: Dispersal,
+        custody: Custody,
+        shelf: Shelf,
+        certify: Callable[[Statement], None],
+        heights: Callable[[], tuple[int, int]],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            chain: Epochs and validator sets.
+            me: Our validator index.
+            desk: Where effects go.
+            collator: Packs our batches.
+            dispersal: Gathers "stored" for them.
+            custody: Which batches we store.
+            shelf: Where data waits for execution.
+            certify: Takes completed certificates and evidence.
+            heights: Gives (final height, executed height).
+        """
+        self._chain = chain
+        self._me = me
+        self._desk = desk
+        self._collator = collator
+        self._dispersal = dispersal
+        self._custody = custody
+        self._shelf = shelf
+        self._certify = certify
+        self._heights = heights
+        self._packing = False
+        self._epoch_of: dict[bytes, int] = {}
+        self._delta_ns = chain.genesis.parameters.delta_ms * NS_PER_MS
+
+    def enter_epoch(self, epoch: int, start_height: int) -> None:
+        """Follow the chain into an epoch."""
+        validators = self._chain.validators_of(epoch)
+        keys = [v.public_key for v in validators]
+        self._collator.enter_epoch(epoch, keys)
+        self._custody.enter_epoch(epoch, {FIRST_UID: keys}, validators, start_height)
+
+    # --- own batches -----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Pack a batch if one is due, and see that we are woken when one may be."""
+        if self._packing:
+            return
+        now_ns = self._desk.now_ns
+        due = self._collator.due(now_ns, self._heights()[1], self._delta_ns)
+        if isinstance(due, Plan):
+            built = self._collator.build(now_ns, due)
+            if built is not None:
+                self._sign(built)
+        elif due is not None:
+            self._desk.arm(("lanes", "due"), max(due, now_ns + NS_PER_MS))
+
+    def fired(self, which: str) -> None:
+        """One of our timers fired."""
+        if which == "retry":
+            self._retry()
+        self.wake()
+
+    def _sign(self, built: Built) -> None:
+        self._packing = True
+        header = built.header
+        body = header.encode()
+
+        def signed(signature: bytes | None) -> None:
+            self._packing = False
+            if signature is None:
+                self._collator.abandoned(self._desk.now_ns, header.sequence)
+                return
+            self._disperse(HeldBatch(header, body, signature, built.data))
+            self.wake()
+
+        self._desk.sign(
+            KIND_BATCH,
+            header.epoch,
+            body,
+            {("batch", header.uid, header.sequence): body},
+            (header.sequence,),
+            signed,
+        )
+
+    def _disperse(self, held: HeldBatch) -> None:
+        now_ns, header = self._desk.now_ns, held.header
+        try:
+            accepted = self._custody.accept(
+                now_ns, header, held.signature, held.data, self._heights()[1]
+            )
+        except RemoteProtocolError as error:
+            # The epoch ended, or the lane moved on, while the header was being signed.
+            self._desk.emit("batch_abandoned", sequence=header.sequence, reason=str(error))
+            self._collator.abandoned(now_ns, header.sequence)
+            return
+        assert isinstance(accepted, Accepted), accepted
+        validators = self._chain.validators_of(header.epoch)
+        digest = self._dispersal.begin(
+            now_ns, self._heights()[1], header, held.signature, held.data, validators
+        )
+        self._epoch_of[digest] = header.epoch
+        while len(self._epoch_of) > OWN_BATCHES_REMEMBERED:
+            del self._epoch_of[next(iter(self._epoch_of))]
+        self._keep(held, digest)
+        offer = encode_message(BatchOffer(held.header_bytes, held.signature, held.data))
+        peers = [v.peer_id for i, v in enumerate(validators) if i != self._me]
+        self._desk.send(peers, Lane.BULK, offer)
+        self._sign_stored(accepted, None)
+        self._arm_retry()
+
+    def _retry(self) -> None:
+        now_ns = self._desk.now_ns
+        for again in self._dispersal.resend(now_ns):
+            validators = self._chain.validators_of(again.header.epoch)
+            peers = [validators[i].peer_id for i in again.missing if i != self._me]
+            offer = BatchOffer(again.header.encode(), again.header_signature, again.data)
+            self._desk.send(peers, Lane.BULK, encode_message(offer))
+        for header in self._dispersal.give_up(now_ns, self._heights()[1]):
+            self._desk.emit("batch_given_up", sequence=header.sequence)
+            self._collator.abandoned(now_ns, header.sequence)
+        self._arm_retry()
+
+    def _arm_retry(self) -> None:
+        at_ns = self._dispersal.next_ns
+        if at_ns is not None:
+            self._desk.arm(("lanes", "retry"), max(at_ns, self._desk.now_ns + NS_PER_MS))
+
+    def stored_from(self, peer: bytes, message: Stored) -> None:
+        """Take a validator's "stored" of a batch of ours."""
+        validator = self._dispersal.wants(message.digest, message.signer)
+        if validator is None:
+            return
+        epoch = self._epoch_of[message.digest]
+        key, chain = validator.public_key, self._chain.id
+        claim = stored_claim(message.digest, epoch, key, message.signature, chain)
+
+        def verified(ok: tuple[bool, ...]) -> None:
+            if all(ok):
+                self._count(message.digest, message.signer, message.signature)
+            else:
+                self._desk.penalize(peer, 50.0, 'bad signature in a "stored"')
+
+        self._desk.verify([claim], verified)
+
+    def _count(self, digest: bytes, signer: int, signature: bytes) -> None:
+        certificate = self._dispersal.stored(digest, signer, signature)
+        if certificate is not None:
+            self._certify(certificate)
+
+    # --- other collators' batches ----------------------------------------------------------------
+
+    def offer_from(self, peer: bytes, offer: BatchOffer) -> None:
+        """Take a batch that its collator sent us."""
+        now_ns = self._desk.now_ns
+        try:
+            header = decode_batch_header(offer.header)
+            self._custody.screen(now_ns, header, self._heights()[1])
+        except RemoteProtocolError as error:
+            self._refuse(peer, error)
+            return
+
+        def verified(ok: tuple[bool, ...]) -> None:
+            if not all(ok):
+                self._desk.penalize(peer, 50.0, "bad signature of a batch header")
+                return
+            self._accept(peer, header, offer)
+
+        self._desk.verify([header_claim(header, offer.signature, self._chain.id)], verified)
+
+    def _accept(self, peer: bytes, header: BatchHeader, offer: BatchOffer) -> None:
+        try:
+            taken = self._custody.accept(
+                self._desk.now_ns, header, offer.signature, offer.data, self._heights()[1]
+            )
+        except RemoteProtocolError as error:
+            self._refuse(peer, error)
+            return
+        if isinstance(taken, Equivocated):
+            self._desk.emit("offence", culprit=taken.evidence.signer, signing_kind=KIND_BATCH)
+            self._certify(taken.evidence)
+            return
+        self._keep(HeldBatch(header, offer.header, offer.signature, offer.data), taken.digest)
+        self._sign_stored(taken, peer)
+
+    def _keep(self, held: HeldBatch, digest: bytes) -> None:
+        self._desk.put(Write("batches", digest, held.encode()))
+        self._shelf.put(held)
+
+    def _sign_stored(self, accepted: Accepted, collator: bytes | None) -> None:
+        """Sign "stored" and send it to the collator (None: the batch is ours)."""
+
+        def signed(signature: bytes | None) -> None:
+            if signature is None:
+                return
+            self._custody.signed(accepted.digest, signature)
+            if collator is None:
+                self._count(accepted.digest, self._me, signature)
+            else:
+                answer = encode_message(Stored(accepted.digest, self._me, signature))
+                self._desk.send([collator], Lane.PROPOSAL, answer)
+
+        self._desk.sign(KIND_STORED, accepted.epoch, accepted.digest, {}, (), signed)
+
+    def _refuse(self, peer: bytes, error: RemoteProtocolError) -> None:
+        if error.penalty:
+            self._desk.penalize(peer, error.penalty, f"batch: {error}")
+        else:
+            self._desk.emit("batch_refused", reason=str(error))
+
+    # --- what the chain says ---------------------------------------------------------------------
+
+    def certified(self, certificate: BatchCertificate) -> None:
+        """A batch has a certificate: collators of its shard are at work."""
+        self._collator.progressed(self._desk.now_ns)
+
+    def executed(self, height: int, ordered: Sequence[BatchHeader], own_key: bytes) -> list[Write]:
+        """Follow an executed height.
+
+        Args:
+            height: The height.
+            ordered: Headers of the batches it ordered.
+            own_key: Our public key.
+
+        Returns:
+            Writes that delete batches kept long enough.
+        """
+        for header in ordered:
+            self._custody.ordered(height, header.uid, header.collator, header.sequence)
+            self._collator.progressed(self._desk.now_ns)
+            if header.collator == own_key:
+                self._collator.ordered(header.sequence)
+                self._dispersal.passed(header.uid, header.sequence)
+        return [Write("batches", digest, None) for digest in self._custody.prune(height)]

@@ -1,0 +1,200 @@
+"""Verified statements: those that wait to be ordered, and those ordered lately."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from p2pnode.types.chain import Chain
+from p2pnode.types.payload import ITEMS_MAX
+from p2pnode.types.statement import BatchCertificate, Evidence, Result, ResultCertificate, Statement
+
+RETAINED_HEIGHTS: int = 128
+"""Ordered statements stay this long, for payloads that list them again."""
+
+WAITING_MAX: int = 4096
+"""Most statements that wait; further ones are dropped and fetched again when a payload lists
+them."""
+
+
+def outboxes_before(result: Result) -> int:
+    """Return how many outboxes the shard sent before this result's height."""
+    return result.counters[-1] if result.counters else 0
+
+
+@dataclass(slots=True)
+class _Known:
+    raw: bytes
+    statement: Statement
+    ordered_height: int | None
+
+
+class StatementPool:
+    """Statements whose signatures were verified, by digest."""
+
+    def __init__(self, chain: Chain) -> None:
+        """Start empty."""
+        self._chain = chain
+        self._known: dict[bytes, _Known] = {}
+        self._waiting: dict[bytes, None] = {}
+        self._lanes: dict[tuple[int, bytes], int] = {}
+        self._results: dict[int, int] = {}
+        self._outboxes: dict[int, int] = {}
+        self._by_height: dict[int, list[bytes]] = {}
+
+    def add(self, digest: bytes, raw: bytes, statement: Statement) -> bool:
+        """Add a verified statement; returns whether it is new and may be proposed."""
+        if digest in self._known:
+            return False
+        if len(self._waiting) >= WAITING_MAX:
+            return False
+        self._known[digest] = _Known(raw, statement, None)
+        if not self._stale(statement):
+            self._waiting[digest] = None
+            return True
+        self._by_height.setdefault(max(self._by_height, default=0), []).append(digest)
+        return False
+
+    def get(self, digest: bytes) -> Statement | None:
+        """Return a known statement."""
+        known = self._known.get(digest)
+        return None if known is None else known.statement
+
+    def raw(self, digest: bytes) -> bytes | None:
+        """Return a known statement's bytes."""
+        known = self._known.get(digest)
+        return None if known is None else known.raw
+
+    def waiting_count(self) -> int:
+        """Return how many statements are not yet ordered."""
+        return len(self._waiting)
+
+    def has_waiting(self) -> bool:
+        """Tell whether something should be proposed."""
+        return bool(self._waiting)
+
+    def unordered_batches(self, uid: int) -> int:
+        """Return how many certified batches of a shard wait to be ordered."""
+        return sum(
+            1
+            for digest in self._waiting
+            if isinstance(s := self._known[digest].statement, BatchCertificate)
+            and s.header.uid == uid
+        )
+
+    def choose(self, height: int, excluded: Collection[bytes]) -> tuple[bytes, ...]:
+        """Return the digests to propose at a height: at most one batch and one result a shard.
+
+        Args:
+            height: Height of the payload; certificates inadmissible there are left out.
+            excluded: Digests listed by ancestors that are not final yet.
+        """
+        batches: dict[int, tuple[bytes, BatchCertificate]] = {}
+        results: dict[int, tuple[bytes, ResultCertificate]] = {}
+        evidence: list[bytes] = []
+        lanes = dict(self._lanes)
+        outboxes = dict(self._outboxes)
+        for digest in excluded:
+            if isinstance(s := self.get(digest), BatchCertificate):
+                lane = (s.header.uid, s.header.collator)
+                lanes[lane] = max(lanes.get(lane, 0), s.header.sequence)
+            elif isinstance(s, ResultCertificate) and s.outbox:
+                outboxes[s.result.uid] = outboxes_before(s.result) + 1
+        for digest in self._waiting:
+            if digest in excluded:
+                continue
+            match self._known[digest].statement:
+                case BatchCertificate() as s:
+                    uid, lane = s.header.uid, (s.header.uid, s.header.collator)
+                    if s.header.sequence <= lanes.get(lane, 0):
+                        continue
+                    if not self._chain.admissible(s.header.epoch, height):
+                        continue
+                    # Oldest certificate first; within its lane the lowest sequence, else a later
+                    # one would make the earlier ones unusable.
+                    best = batches.get(uid)
+                    if best is None or (
+                        best[1].header.collator == s.header.collator
+                        and s.header.sequence < best[1].header.sequence
+                    ):
+                        batches[uid] = (digest, s)
+                case ResultCertificate() as s:
+                    r = s.result
+                    if not self._chain.admissible(r.epoch, height):
+                        continue
+                    # Outboxes are consumed without gaps: none may be passed over.
+                    if outboxes_before(r) != outboxes.get(r.uid, 0):
+                        continue
+                    top = results.get(r.uid)
+                    if top is None or r.height > top[1].result.height:
+                        results[r.uid] = (digest, s)
+                case Evidence():
+                    evidence.append(digest)
+        chosen = [digest for digest, _ in batches.values()]
+        chosen += [digest for digest, _ in results.values()]
+        return tuple((chosen + evidence)[:ITEMS_MAX])
+
+    def ordered(self, height: int, digests: tuple[bytes, ...]) -> None:
+        """A block lists these digests."""
+        for digest in digests:
+            known = self._known.get(digest)
+            if known is None:
+                continue
+            if known.ordered_height is None:
+                known.ordered_height = height
+                self._by_height.setdefault(height, []).append(digest)
+            self._waiting.pop(digest, None)
+            match known.statement:
+                case BatchCertificate(header):
+                    lane = (header.uid, header.collator)
+                    self._lanes[lane] = max(self._lanes.get(lane, 0), header.sequence)
+                case ResultCertificate(result, outbox):
+                    uid = result.uid
+                    self._results[uid] = max(self._results.get(uid, 0), result.height)
+                    if outbox and outboxes_before(result) == self._outboxes.get(uid, 0):
+                        self._outboxes[uid] = outboxes_before(result) + 1
+                case Evidence():
+                    pass
+        self._drop_stale(height)
+        for old in [h for h in self._by_height if h <= height - RETAINED_HEIGHTS]:
+            for digest in self._by_height.pop(old):
+                self._known.pop(digest, None)
+
+    def lane_sequence(self, uid: int, collator: bytes) -> int:
+        """Return the last ordered sequence of a lane."""
+        return self._lanes.get((uid, collator), 0)
+
+    def restore_lane(self, uid: int, collator: bytes, sequence: int) -> None:
+        """Tell, at start, the last ordered sequence of a lane."""
+        self._lanes[(uid, collator)] = sequence
+
+    def restore_results(self, uid: int, height: int, outboxes: int) -> None:
+        """Tell, at start, the last height whose result was ordered, and how many outboxes were."""
+        self._results[uid] = height
+        self._outboxes[uid] = outboxes
+
+    def certified_height(self, uid: int) -> int:
+        """Return the last height of a shard whose result certificate was ordered; 0 before any."""
+        return self._results.get(uid, 0)
+
+    def _drop_stale(self, height: int) -> None:
+        for digest in [d for d in self._waiting if self._stale(self._known[d].statement, height)]:
+            del self._waiting[digest]
+            self._by_height.setdefault(height, []).append(digest)
+
+    def _stale(self, statement: Statement, height: int | None = None) -> bool:
+        """Tell whether ordering the statement would be pointless."""
+        match statement:
+            case BatchCertificate(header):
+                if header.sequence <= self._lanes.get((header.uid, header.collator), 0):
+                    return True
+                return height is not None and not self._chain.admissible(header.epoch, height + 1)
+            case ResultCertificate(result, outbox):
+                if outbox:
+                    if outboxes_before(result) < self._outboxes.get(result.uid, 0):
+                        return True
+                elif result.height <= self._results.get(result.uid, 0):
+                    return True
+                return height is not None and not self._chain.admissible(result.epoch, height + 1)
+            case Evidence():
+                return False

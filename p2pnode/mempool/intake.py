@@ -1,0 +1,187 @@
+"""Intake: transactions from clients, from peers and from the topic, into the pool and on to collators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from p2pnode import crypto
+from p2pnode.errors import P2PNodeError, RejectedTransaction
+from p2pnode.gossip.frames import encode_frame
+from p2pnode.gossip.packer import Pack, Packer
+from p2pnode.gossip.topics import transaction_topic
+from p2pnode.mempool.admission import DuplicateTransaction
+from p2pnode.mempool.pool import Pool
+from p2pnode.types.chain import NS_PER_MS, Chain
+from p2pnode.types.desk import Desk
+from p2pnode.types.effects import Lane, Publish, Reply
+from p2pnode.types.messages import Transactions, encode_message
+from p2pnode.types.transaction import MalformedTransactionError, Transaction, decode_transaction
+
+GOSSIP_WAIT_NS: Final = 250_000_000
+"""Transactions are published in frames at least this far apart: direct frames have already brought them
+to the collators, and each published message costs every node milliseconds."""
+
+GOSSIP_PACK_BYTES: Final = 60_000
+"""A published frame goes at once when it is this large."""
+
+COLLATORS_TOLD: Final = 2
+"""Direct frames go to this many collators next in turn."""
+
+SEEN_MAX: Final = 100_000
+"""Envelopes remembered, to spend nothing on copies."""
+
+
+class Intake:
+    """Admission of what arrives, and its way onward."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        me: int | None,
+        desk: Desk,
+        pool: Pool,
+        account: Callable[[bytes], tuple[int, int]],
+        heights: Callable[[], tuple[int, int]],
+        on_pooled: Callable[[], None],
+    ) -> None:
+        """Start empty.
+
+        Args:
+            chain: Epochs and validator sets.
+            me: Our validator index, None for an observer.
+            desk: Where effects go.
+            pool: Where admitted transactions go.
+            account: Gives (next nonce, balance of asset 0) of an address in the executed state.
+            heights: Gives (final height, executed height).
+            on_pooled: Called when the pool has new transactions.
+        """
+        self._chain = chain
+        self._me = me
+        self._desk = desk
+        self._pool = pool
+        self._account = account
+        self._heights = heights
+        self._on_pooled = on_pooled
+        self._seen: dict[bytes, None] = {}
+        self._direct = Packer(chain.genesis.parameters.entry_wait_ms * NS_PER_MS)
+        self._gossip = Packer(GOSSIP_WAIT_NS, pack_bytes=GOSSIP_PACK_BYTES)
+
+    # --- arrival ---------------------------------------------------------------------------------
+
+    def submit(self, ticket: int, raws: Sequence[bytes]) -> None:
+        """Take a client's transactions; the reply names a refusal for each that is refused."""
+        outcomes: list[P2PNodeError | None] = [None] * len(raws)
+        admitted: list[tuple[int, Transaction]] = []
+        for i, raw in enumerate(raws):
+            try:
+                transaction = decode_transaction(raw)
+                self._admit(transaction)
+                admitted.append((i, transaction))
+            except DuplicateTransaction:
+                pass  # it is held already: accepted, as it was the first time
+            except (MalformedTransactionError, RejectedTransaction) as refusal:
+                outcomes[i] = refusal
+
+        def verified(ok: tuple[bool, ...]) -> None:
+            for (i, transaction), fine in zip(admitted, ok, strict=True):
+                refusal = self._settle(transaction, fine)
+                if refusal is None:
+                    self._forward(transaction.raw)
+                elif not isinstance(refusal, DuplicateTransaction):
+                    outcomes[i] = refusal
+            self._desk.add(Reply(ticket, tuple(outcomes)))
+            self._on_pooled()
+
+        self._desk.verify([_check(t) for _, t in admitted], verified)
+
+    def arrived(self, peer: bytes, raws: Sequence[bytes]) -> None:
+        """Take transactions that a peer sent or published; whoever sent rubbish pays for it."""
+        admitted: list[Transaction] = []
+        for raw in raws:
+            if not self._first_time(raw):
+                continue
+            try:
+                transaction = decode_transaction(raw)
+            except MalformedTransactionError as error:
+                self._desk.penalize(peer, error.penalty, f"transaction: {error}")
+                return
+            try:
+                self._admit(transaction)
+                admitted.append(transaction)
+            except RejectedTransaction:
+                # Not the sender's fault: nonces go stale and balances change on the way.
+                continue
+        if not admitted:
+            return
+
+        def verified(ok: tuple[bool, ...]) -> None:
+            for transaction, fine in zip(admitted, ok, strict=True):
+                self._settle(transaction, fine)
+            if not all(ok):
+                self._desk.penalize(peer, 10.0, "transactions with bad signatures")
+            self._on_pooled()
+
+        self._desk.verify([_check(t) for t in admitted], verified)
+
+    def verified_before(self, transaction: Transaction) -> bool:
+        """Tell whether this very envelope's signature was checked on its way into the pool."""
+        held = self._pool.get(transaction.id)
+        return held is not None and held.signature == transaction.signature
+
+    def _admit(self, transaction: Transaction) -> None:
+        account = self._account(transaction.sender)
+        self._pool.admit(self._desk.now_ns, transaction, account, self._heights()[1])
+
+    def _settle(self, transaction: Transaction, fine: bool) -> RejectedTransaction | None:
+        try:
+            self._pool.verified(self._desk.now_ns, transaction, fine)
+        except RejectedTransaction as refusal:
+            return refusal
+        return None
+
+    def _first_time(self, raw: bytes) -> bool:
+        digest = crypto.sha256(raw)
+        if digest in self._seen:
+            return False
+        self._seen[digest] = None
+        if len(self._seen) > SEEN_MAX:
+            for old in list(self._seen)[: SEEN_MAX // 10]:
+                del self._seen[old]
+        return True
+
+    # --- onward ----------------------------------------------------------------------------------
+
+    def _forward(self, raw: bytes) -> None:
+        self._first_time(raw)
+        now_ns = self._desk.now_ns
+        for packer, which in ((self._direct, "direct"), (self._gossip, "gossip")):
+            full = packer.add(now_ns, raw)
+            if full is not None:
+                self._send(which, full)
+            elif packer.statistics().pending_count == 1 and packer.next_ns is not None:
+                self._desk.arm(("intake", which), packer.next_ns)
+
+    def fired(self, which: str) -> None:
+        """A packer's timer fired."""
+        packer = self._direct if which == "direct" else self._gossip
+        pack = packer.due(self._desk.now_ns)
+        if pack is not None:
+            self._send(which, pack)
+        elif packer.next_ns is not None:
+            self._desk.arm(("intake", which), packer.next_ns)
+
+    def _send(self, which: str, pack: Pack) -> None:
+        if which == "gossip":
+            self._desk.add(Publish(transaction_topic(self._chain.id, 0), encode_frame(pack)))
+            return
+        height = self._heights()[1]
+        executors = self._chain.validators_of(self._chain.epoch_of(height + 1))
+        count = min(COLLATORS_TOLD, len(executors))
+        turns = [(height + i) % len(executors) for i in range(count)]
+        peers = [executors[i].peer_id for i in turns if i != self._me]
+        self._desk.send(peers, Lane.BULK, encode_message(Transactions(pack)))
+
+
+def _check(transaction: Transaction) -> tuple[bytes, bytes, bytes]:
+    return transaction.sender_key, transaction.signed, transaction.signature

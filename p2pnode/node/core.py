@@ -1,0 +1,468 @@
+"""A node's core: the parts put together, and every input led to the part it concerns.
+
+Pure: the same recovered state and the same inputs give the same effects. `Shell` (runtime.py) carries
+the effects out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from p2pnode.availability.custody import Custody, CustodyConfig
+from p2pnode.availability.dispersal import Dispersal, DispersalConfig
+from p2pnode.availability.lanes import Lanes
+from p2pnode.availability.scheme import Scheme
+from p2pnode.availability.shelf import HeldBatch, Shelf
+from p2pnode.consensus.engine import Engine, EngineParameters, Floor
+from p2pnode.consensus.ordering import Ordering
+from p2pnode.errors import RemoteProtocolError
+from p2pnode.execution.block import Executor, ReadyBatch
+from p2pnode.execution.executor import ShardExecutor
+from p2pnode.execution.outcomes import Reason, Status
+from p2pnode.execution.pipeline import ExecutedBlock, Pipeline
+from p2pnode.execution.results import quorum_of
+from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
+from p2pnode.gossip.topics import protocol_id, transaction_topic
+from p2pnode.mempool.admission import Rules
+from p2pnode.mempool.collator import Collator, CollatorConfig
+from p2pnode.mempool.intake import Intake
+from p2pnode.mempool.pool import Pool, PoolConfig
+from p2pnode.node.index import TransactionIndex
+from p2pnode.sync.catchup import Catchup
+from p2pnode.sync.fetcher import Fetcher
+from p2pnode.types.chain import NS_PER_MS, Chain
+from p2pnode.types.desk import Desk
+from p2pnode.types.effects import (
+    AnswerIn,
+    Effect,
+    FrameIn,
+    Input,
+    PeerDown,
+    PeerUp,
+    RttIn,
+    SignedIn,
+    SubmitIn,
+    TimerFired,
+    TopicIn,
+    VerifiedIn,
+    Write,
+)
+from p2pnode.types.genesis import FIRST_UID
+from p2pnode.types.messages import (
+    BatchOffer,
+    EngineItem,
+    Message,
+    ResultVote,
+    Statements,
+    Stored,
+    Summary,
+    Transactions,
+    decode_frame,
+)
+from p2pnode.types.payload import Block
+from p2pnode.types.statement import BatchCertificate, Statement
+
+SUMMARY_PERIOD_NS: Final = 2_000_000_000
+"""Every so often our summary goes to one validator in turn (anti-entropy)."""
+
+STALL_NS: Final = 4_000_000_000
+"""Nothing final for so long while there is demand: the summary goes to all validators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is among the validators."""
+
+    index: int | None
+    """Its index, None for an observer."""
+    public_key: bytes
+    """Its validator key, 32 bytes, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a node knows when it starts, from its store and its log."""
+
+    head: Block | None
+    """Newest block, None at genesis."""
+    floor: Floor
+    """Newest height whose proof is stored in the running epoch, or the last of the one before."""
+    engine_records: tuple[bytes, ...]
+    """The running epoch's, in the order written."""
+    executed_height: int
+    unexecuted: tuple[tuple[Block, tuple[Statement, ...]], ...]
+    """Final blocks above the executed height."""
+    batches: tuple[HeldBatch, ...]
+    """Stored batches that those blocks order."""
+    next_sequence: int
+    """Above every batch sequence this node ever signed."""
+    lanes: tuple[tuple[int, bytes, int], ...]
+    """(uid, collator, last ordered sequence)."""
+    results: tuple[tuple[int, int, int], ...]
+    """(uid, last height whose result was ordered, outboxes ordered)."""
+    own_results: bytes | None
+    """As `Pipeline.start` takes it."""
+    inboxes: bytes | None
+    """As `Pipeline.start` takes it."""
+
+
+def engine_parameters(chain: Chain) -> EngineParameters:
+    """Return the engine's numbers from genesis."""
+    p = chain.genesis.parameters
+    return EngineParameters(
+        delta_ns=p.delta_ms * NS_PER_MS,
+        delta_max_ns=p.delta_max_ms * NS_PER_MS,
+        block_interval_ns=p.block_interval_ms * NS_PER_MS,
+        skip_ns=p.skip_ms * NS_PER_MS,
+        retry_ns=p.retry_ms * NS_PER_MS,
+    )
+
+
+class Core:
+    """All of a node's rules, behind one `handle`."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        engine: type[Engine],
+        scheme: Scheme,
+        identity: Identity,
+        executors: Mapping[int, Executor],
+        recovered: Recovered,
+    ) -> None:
+        """Assemble the parts; `start` begins.
+
+        Args:
+            chain: The chain's rules.
+            engine: The consensus engine's class.
+            scheme: The availability scheme.
+            identity: Who we are.
+            executors: By uid, at the recovered state.
+            recovered: What store and log hold.
+        """
+        self.chain = chain
+        self.identity = identity
+        self._recovered = recovered
+        self._started_ns = 0
+        self._summary_turn = 0
+        self._connected: dict[bytes, None] = {}
+        self._topic = transaction_topic(chain.id, 0)
+        self._epoch = -1
+        self.desk = Desk()
+        self.executors = dict(executors)
+        parameters = chain.genesis.parameters
+        self.fetcher = Fetcher(self.desk)
+        self.pool = Pool(
+            PoolConfig(rules=Rules.of(chain.id, parameters), collator=identity.public_key)
+        )
+        self.intake = Intake(
+            chain,
+            identity.index,
+            self.desk,
+            self.pool,
+            self._account,
+            self.heights,
+            self._wake_lanes,
+        )
+        self.shelf = Shelf(
+            self.desk,
+            self.fetcher,
+            lambda name: scheme,
+            self.intake.verified_before,
+            self._batch_ready,
+            parameters.batch_bytes_max,
+        )
+        self.index = TransactionIndex()
+        self.ordering = Ordering(
+            chain,
+            engine,
+            engine_parameters(chain),
+            identity.index,
+            self.desk,
+            self.fetcher,
+            self,
+        )
+        self.pipeline = Pipeline(
+            chain,
+            identity.index,
+            self.desk,
+            self.shelf,
+            executors,
+            self.ordering.own_statement,
+            self._executed,
+        )
+        self.catchup = Catchup(
+            chain, self.desk, self.ordering, self.ordering.host.verify_claims_of_proof
+        )
+        self.lanes: Lanes | None = None
+        self.collator: Collator | None = None
+        if identity.index is not None:
+            self.collator = Collator(
+                CollatorConfig.of(chain.id, FIRST_UID, identity.public_key, parameters),
+                self.pool,
+                scheme,
+                next_sequence=recovered.next_sequence,
+            )
+            self.lanes = Lanes(
+                chain,
+                identity.index,
+                self.desk,
+                self.collator,
+                Dispersal(DispersalConfig()),
+                Custody(CustodyConfig.of(chain.id, parameters), scheme),
+                self.shelf,
+                self.ordering.own_statement,
+                self.heights,
+            )
+
+    # --- the two ways in -------------------------------------------------------------------------
+
+    def start(self, now_ns: int, wall_ms: int) -> list[Effect]:
+        """Go on where the store and the log end; called once, before any input."""
+        self.desk.now_ns, self.desk.wall_ms = now_ns, wall_ms
+        self._started_ns = now_ns
+        r = self._recovered
+        for uid, collator, sequence in r.lanes:
+            self.ordering.pool.restore_lane(uid, collator, sequence)
+        for uid, height, outboxes in r.results:
+            self.ordering.pool.restore_results(uid, height, outboxes)
+        self._follow_epoch(r.executed_height)
+        self.pipeline.start(r.executed_height, r.own_results, r.inboxes)
+        for held in r.batches:
+            self.shelf.put(held)
+        self.ordering.start(r.head, r.floor, r.engine_records)
+        for block, statements in r.unexecuted:
+            self.pipeline.block(block, statements)
+        self.desk.arm(("core", "summary"), now_ns + SUMMARY_PERIOD_NS)
+        return self.desk.drain()
+
+    def handle(self, now_ns: int, wall_ms: int, given: Input) -> list[Effect]:
+        """Take one input and return its effects, in order."""
+        self.desk.now_ns, self.desk.wall_ms = now_ns, wall_ms
+        match given:
+            case FrameIn(peer, frame):
+                self._frame(peer, frame)
+            case VerifiedIn() | SignedIn() | AnswerIn():
+                self.desk.answer(given)
+            case TimerFired(key):
+                self._timer(key)
+            case TopicIn(topic, peer, data):
+                if topic == self._topic:
+                    self.intake.arrived(peer, decode_transaction_frame(data))
+            case SubmitIn(ticket, raws):
+                self.intake.submit(ticket, raws)
+            case PeerUp(peer):
+                self._connected[peer] = None
+                self.fetcher.connected(peer)
+                self.ordering.host.send_summary([peer], self.ordering.height)
+            case PeerDown(peer):
+                self._connected.pop(peer, None)
+                self.fetcher.lost(peer)
+                self.catchup.lost(peer)
+            case RttIn(rtt_ns):
+                self.ordering.host.tune(2 * rtt_ns)
+            case _:
+                assert_never(given)
+        return self.desk.drain()
+
+    # --- routing ---------------------------------------------------------------------------------
+
+    def _frame(self, peer: bytes, frame: bytes) -> None:
+        try:
+            messages = decode_frame(frame)
+        except RemoteProtocolError as error:
+            self.desk.penalize(peer, error.penalty, f"frame: {error}")
+            return
+        for message in messages:
+            self._message(peer, message)
+
+    def _message(self, peer: bytes, message: Message) -> None:
+        match message:
+            case EngineItem():
+                if message.payload:
+                    self.ordering.payload_from(peer, message.payload)
+                self.ordering.host.receive(peer, message)
+            case Summary(_, height, _):
+                self.ordering.host.summary_from(peer, message)
+                self.catchup.heard(peer, height)
+            case BatchOffer():
+                if self.lanes is not None:
+                    self.lanes.offer_from(peer, message)
+            case Stored():
+                if self.lanes is not None:
+                    self.lanes.stored_from(peer, message)
+            case ResultVote():
+                self.pipeline.vote_from(peer, message)
+            case Statements(statements):
+                for raw in statements:
+                    self.ordering.statement_from(peer, raw)
+            case Transactions(raws):
+                self.intake.arrived(peer, raws)
+            case _:
+                assert_never(message)
+
+    def _timer(self, key: Hashable) -> None:
+        match key:
+            case ("engine", int(epoch), engine_key):
+                self.ordering.host.fired(epoch, engine_key)
+            case ("ordering", str(name)):
+                self.ordering.timer(name)
+            case ("fetcher",):
+                self.fetcher.fired()
+            case ("catchup",):
+                self.catchup.fired()
+            case ("pipeline",):
+                self.pipeline.fired()
+            case ("intake", str(which)):
+                self.intake.fired(which)
+            case ("lanes", str(which)):
+                if self.lanes is not None:
+                    self.lanes.fired(which)
+            case ("core", "summary"):
+                self._summarize()
+            case _:
+                raise AssertionError(f"timer of nobody: {key!r}")
+
+    def _summarize(self) -> None:
+        """Tell one validator in turn what we have, or all of them when nothing moves."""
+        self.desk.arm(("core", "summary"), self.desk.now_ns + SUMMARY_PERIOD_NS)
+        validators = self.chain.validators_of(self.chain.epoch_of(self.ordering.height + 1))
+        peers = [v.peer_id for v in validators if v.peer_id in self._connected]
+        if not peers:
+            return
+        stalled = self.desk.now_ns - self.ordering.last_block_ns > STALL_NS
+        if not (stalled and self.ordering.pool.has_waiting()):
+            self._summary_turn += 1
+            peers = [peers[self._summary_turn % len(peers)]]
+        self.ordering.host.send_summary(peers, self.ordering.height)
+
+    # --- what parts tell each other --------------------------------------------------------------
+
+    def block(self, block: Block, statements: tuple[Statement, ...]) -> None:
+        """Take a final block from the ordering."""
+        self.desk.emit(
+            "block_finalized",
+            height=block.height,
+            hash=block.hash,
+            payload=block.payload,
+            view=block.view,
+            time_ms=block.time_ms,
+        )
+        for statement in statements:
+            if isinstance(statement, BatchCertificate):
+                ready = self.shelf.ready(statement.header.digest())
+                if ready is not None:
+                    ids = [t.id for t in ready.transactions if t is not None]
+                    self.index.ordered(ids, block.height)
+        self.pipeline.block(block, statements)
+
+    def statement(self, statement: Statement) -> None:
+        """A verified statement waits to be ordered."""
+        if isinstance(statement, BatchCertificate):
+            header = statement.header
+            self.pool.certified(self.desk.now_ns, header.collator, header.sequence)
+            if self.lanes is not None:
+                self.lanes.certified(statement)
+            self._wake_lanes()
+
+    def behind(self, height_at_least: int, hints: Sequence[int]) -> None:
+        """The engine can't follow by votes."""
+        self.catchup.behind(height_at_least)
+
+    def _batch_ready(self, batch: ReadyBatch) -> None:
+        ids = [t.id for t in batch.transactions if t is not None]
+        header = batch.header
+        if header.collator != self.identity.public_key:
+            self.pool.mark_batched(self.desk.now_ns, ids, header.collator, header.sequence)
+        self.pipeline.advance()
+        self._wake_lanes()
+
+    def _executed(self, done: ExecutedBlock) -> list[Write]:
+        height = done.block.height
+        transactions = {
+            (batch.digest, i): t
+            for batch in done.batches
+            for i, t in enumerate(batch.transactions)
+            if t is not None
+        }
+        finished: list[bytes] = []
+        nonces: dict[bytes, int] = {}
+        writes: list[Write] = []
+        for execution in done.executions:
+            for outcome in execution.outcomes:
+                # A copy with a broken signature has the id of the true one: it ends nothing.
+                if not outcome.id or outcome.reason in (Reason.BAD_SIGNATURE, Reason.NONCE_GAP):
+                    continue
+                finished.append(outcome.id)
+                if outcome.status is not Status.SKIPPED:
+                    transaction = transactions[outcome.batch, outcome.index]
+                    nonces[transaction.sender] = transaction.nonce + 1
+                write = self.index.executed(outcome, height, done.executed_ms)
+                if write is not None:
+                    writes.append(write)
+        headers = [batch.header for batch in done.batches]
+        self.pool.on_block(
+            self.desk.now_ns,
+            height,
+            ordered=[(h.collator, h.sequence) for h in headers],
+            finished=finished,
+            next_nonces=nonces,
+        )
+        if self.lanes is not None:
+            writes += self.lanes.executed(height, headers, self.identity.public_key)
+        self._follow_epoch(height)
+        self.desk.emit("block_executed", done=done)
+        self._wake_lanes()
+        return writes
+
+    def _follow_epoch(self, executed_height: int) -> None:
+        epoch = self.chain.epoch_of(executed_height + 1)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            if self.lanes is not None:
+                self.lanes.enter_epoch(epoch, self.chain.first_height(epoch) - 1)
+
+    def _wake_lanes(self) -> None:
+        if self.lanes is not None:
+            self.lanes.wake()
+
+    # --- questions -------------------------------------------------------------------------------
+
+    def heights(self) -> tuple[int, int]:
+        """Return (final height, executed height)."""
+        return self.ordering.height, self.pipeline.height
+
+    def protocol_id(self, name: str) -> str:
+        """Return the id of a request protocol on this chain."""
+        return protocol_id(self.chain.id, name)
+
+    def quorum_rtt_s(self, rtts: Mapping[bytes, float]) -> float | None:
+        """Return the round trip to the farthest of the nearest quorum; None when too few are known.
+
+        Args:
+            rtts: Measured round trips by peer id, seconds.
+        """
+        validators = self.chain.validators_of(self.chain.epoch_of(self.ordering.height + 1))
+        needed = quorum_of(sum(v.power for v in validators))
+        known = sorted(
+            (0.0 if i == self.identity.index else rtts.get(v.peer_id, -1.0), v.power)
+            for i, v in enumerate(validators)
+        )
+        power = 0
+        for rtt_s, weight in known:
+            if rtt_s < 0:
+                continue
+            power += weight
+            if power >= needed:
+                return rtt_s
+        return None
+
+    def _account(self, address: bytes) -> tuple[int, int]:
+        executor = self.executors[FIRST_UID]
+        assert isinstance(executor, ShardExecutor)
+        flat = executor.state.flat(address)
+        # Flat is (nonce, asset, amount, asset, amount …), assets ascending: fees are asset 0.
+        balance = flat[2] if len(flat) > 2 and flat[1] == 0 else 0
+        return flat[0], balance

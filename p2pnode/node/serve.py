@@ -1,0 +1,77 @@
+"""What a node answers to peers from its store: blocks with their statements, and things by digest."""
+
+from __future__ import annotations
+
+from p2pnode.errors import RemoteProtocolError
+from p2pnode.ports import Network, PeerId, Store
+from p2pnode.sync import catchup, fetcher
+from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
+from p2pnode.types.payload import decode_block, decode_payload
+
+FETCH_TABLES = ("statements", "batches", "bodies")
+"""Tables whose keys are digests that peers may ask for."""
+
+
+class StoreServer:
+    """Answers `blocks` and `fetch`; reads only, and only what peers may have."""
+
+    def __init__(self, store: Store) -> None:
+        """Serve from a store."""
+        self._store = store
+
+    def attach(self, network: Network, protocol_id: dict[str, str]) -> None:
+        """Register with a network, before it runs.
+
+        Args:
+            network: The node's.
+            protocol_id: Full ids by short name.
+        """
+        network.serve(protocol_id[catchup.PROTOCOL], self.blocks)
+        network.serve(protocol_id[fetcher.PROTOCOL], self.fetch)
+
+    async def blocks(self, peer: PeerId, body: bytes) -> bytes:
+        """Return contiguous blocks with their statements, as many as fit."""
+        first, most = catchup.decode_request(body)
+        start = first.to_bytes(8, "big")
+        answer: list[tuple[bytes, list[bytes]]] = []
+        size = 0
+        for _, raw in self._store.scan("blocks", start=start, limit=max(1, most)):
+            statements: list[bytes] = []
+            for digest in decode_payload(decode_block(raw).payload).items:
+                statement = self._store.get("statements", digest)
+                if statement is None:
+                    return catchup.encode_answer(answer)
+                statements.append(statement)
+            size += len(raw) + sum(len(s) for s in statements) + 64
+            if answer and size > catchup.ANSWER_BYTES_MAX:
+                break
+            answer.append((raw, statements))
+        return catchup.encode_answer(answer)
+
+    async def fetch(self, peer: PeerId, body: bytes) -> bytes:
+        """Return what digests name, empty where we have nothing or it would not fit."""
+        try:
+            digests = decode_list(
+                body,
+                size_bytes_max=8192,
+                count_max=fetcher.DIGESTS_MAX,
+                item_bytes_max=32,
+            )
+        except RemoteProtocolError:
+            return encode_list([])
+        answer: list[bytes] = []
+        size = 0
+        for digest in digests:
+            data = self._find(digest) if len(digest) == 32 else b""
+            if size + len(data) > FRAME_BYTES_MAX:
+                data = b""
+            size += len(data)
+            answer.append(data)
+        return encode_list(answer)
+
+    def _find(self, digest: bytes) -> bytes:
+        for table in FETCH_TABLES:
+            data = self._store.get(table, digest)
+            if data is not None:
+                return data
+        return b""

@@ -1,0 +1,227 @@
+"""Block sync: a node that was away, or late, takes final blocks from peers and verifies them statically.
+
+An answer to `blocks` is a canonical array of `[block, [statement, …]]`, contiguous from the height asked.
+Blocks are accepted up to the last one that carries a valid proof: the parent links prove those below it,
+and digests prove statements. Batches are fetched afterwards, by whoever executes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from p2pnode import codec
+from p2pnode.errors import RemoteProtocolError
+from p2pnode.types.chain import Chain
+from p2pnode.types.desk import Desk
+from p2pnode.types.payload import Block, decode_block, decode_payload
+from p2pnode.types.statement import Statement, decode_statement
+from p2pnode.types.statement import digest_of as statement_digest
+
+PROTOCOL: Final = "blocks"
+"""Request protocol: `[first height, most blocks]`."""
+
+BLOCKS_MAX: Final = 64
+"""Most blocks in one answer."""
+
+ANSWER_BYTES_MAX: Final = 1 << 20
+"""Largest answer; a peer stops adding blocks before it."""
+
+TIMEOUT_NS: Final = 5_000_000_000
+LAG_HEIGHTS: Final = 2
+"""Fewer heights behind than this is ordinary: votes and certificates on their way."""
+
+RETRY_NS: Final = 500_000_000
+
+FetchedBlock = tuple[Block, dict[bytes, tuple[bytes, Statement]]]
+"""A block with the statements it lists, by digest, as (bytes, decoded)."""
+
+
+class BlockSyncError(RemoteProtocolError):
+    """An answer to `blocks` is not a proved continuation of our chain."""
+
+
+class Target(Protocol):
+    """Where verified blocks go."""
+
+    @property
+    def height(self) -> int:
+        """Newest final height here."""
+
+    @property
+    def head(self) -> bytes:
+        """Hash of that block."""
+
+    def adopt(self, blocks: Sequence[FetchedBlock]) -> None:
+        """Take verified blocks."""
+
+
+def encode_request(first_height: int, blocks_max: int) -> bytes:
+    """Return the body of a request."""
+    return codec.encode([first_height, blocks_max])
+
+
+def decode_request(body: bytes) -> tuple[int, int]:
+    """Return (first height, most blocks) of a request.
+
+    Raises:
+        codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not one.
+    """
+    first, most = codec.array(codec.decode(body, size_bytes_max=64), "blocks request", length=2)
+    return codec.unsigned(first, "height"), codec.unsigned(most, "count", value_max=BLOCKS_MAX)
+
+
+def encode_answer(blocks: Sequence[tuple[bytes, Sequence[bytes]]]) -> bytes:
+    """Return an answer: (block bytes, statements' bytes) in order of height."""
+    return codec.encode([[block, statements] for block, statements in blocks])
+
+
+class Catchup:
+    """Asks one peer at a time, best informed first, until this node is level with the highest."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        desk: Desk,
+        target: Target,
+        proof_checks: Callable[[bytes, int, bytes], list[tuple[bytes, bytes, bytes]]],
+    ) -> None:
+        """Start level.
+
+        Args:
+            chain: Epochs and validator sets.
+            desk: Where effects go.
+            target: Where verified blocks go.
+            proof_checks: Gives, for (proof, height, digest), the signature checks that prove it.
+        """
+        self._chain = chain
+        self._desk = desk
+        self._target = target
+        self._proof_checks = proof_checks
+        self._heights: dict[bytes, int] = {}
+        self._asked: bytes | None = None
+        self._failures: dict[bytes, int] = {}
+        self._urgent_height = 0
+
+    @property
+    def best_height(self) -> int:
+        """Greatest final height that a connected peer told."""
+        return max(self._heights.values(), default=0)
+
+    @property
+    def syncing(self) -> bool:
+        """Whether this node is behind by more than votes explain."""
+        return max(self.best_height, self._urgent_height) >= self._target.height + LAG_HEIGHTS
+
+    def height_of(self, peer: bytes) -> int | None:
+        """Return the final height a peer told us."""
+        return self._heights.get(peer)
+
+    def heard(self, peer: bytes, height: int) -> None:
+        """A peer told its final height."""
+        self._heights[peer] = height
+        self._try()
+
+    def lost(self, peer: bytes) -> None:
+        """A peer is gone."""
+        self._heights.pop(peer, None)
+        self._failures.pop(peer, None)
+
+    def behind(self, height_at_least: int) -> None:
+        """The engine can't follow by votes."""
+        self._urgent_height = max(self._urgent_height, height_at_least)
+        self._try()
+
+    def fired(self) -> None:
+        """The retry timer fired."""
+        self._try()
+
+    def _try(self) -> None:
+        if self._asked is not None:
+            return
+        mine = self._target.height
+        urgent = self._urgent_height > mine
+        lag = 1 if urgent else LAG_HEIGHTS
+        peers = [p for p, h in self._heights.items() if h >= mine + lag]
+        if not peers:
+            return
+        peer = min(peers, key=lambda p: (self._failures.get(p, 0), -self._heights[p], p))
+        self._asked = peer
+        first = mine + 1
+        self._desk.request(
+            peer,
+            PROTOCOL,
+            encode_request(first, BLOCKS_MAX),
+            TIMEOUT_NS,
+            lambda body: self._answered(peer, first, body),
+        )
+
+    def _answered(self, peer: bytes, first: int, body: bytes | None) -> None:
+        if body is None:
+            self._failed(peer)
+            return
+        try:
+            blocks = self._linked(first, body)
+            last = blocks[-1][0]
+            checks = self._proof_checks(last.proof, last.height, last.hash)
+        except RemoteProtocolError as error:
+            self._desk.penalize(peer, error.penalty, f"blocks: {error}")
+            self._failed(peer)
+            return
+
+        def verified(ok: tuple[bool, ...]) -> None:
+            if not all(ok):
+                self._desk.penalize(peer, 50.0, "blocks: bad signature in a proof")
+                self._failed(peer)
+                return
+            self._asked = None
+            self._failures.pop(peer, None)
+            # Votes may have brought some of them meanwhile.
+            new = [b for b in blocks if b[0].height > self._target.height]
+            if new and decode_payload(new[0][0].payload).parent == self._target.head:
+                self._desk.emit("blocks_synced", first=new[0][0].height, last=new[-1][0].height)
+                self._target.adopt(new)
+            self._try()
+
+        self._desk.verify(checks, verified)
+
+    def _failed(self, peer: bytes) -> None:
+        self._asked = None
+        self._failures[peer] = self._failures.get(peer, 0) + 1
+        self._desk.arm(("catchup",), self._desk.now_ns + RETRY_NS)
+
+    def _linked(self, first: int, body: bytes) -> list[FetchedBlock]:
+        """Return the answer's blocks up to the last with a proof, links and digests checked."""
+        items = codec.array(
+            codec.decode(body, size_bytes_max=ANSWER_BYTES_MAX + 65536),
+            "blocks",
+            length_max=BLOCKS_MAX,
+        )
+        if first != self._target.height + 1:
+            raise BlockSyncError(f"answer from height {first}, now at {self._target.height}")
+        blocks: list[FetchedBlock] = []
+        parent = self._target.head
+        for offset, item in enumerate(items):
+            raw, statements = codec.array(item, "block with statements", length=2)
+            block = decode_block(codec.octets(raw, "block"))
+            payload = decode_payload(block.payload)
+            if block.height != first + offset or payload.height != block.height:
+                raise BlockSyncError(f"height {block.height} where {first + offset} was due")
+            if payload.parent != parent or payload.chain != self._chain.id:
+                raise BlockSyncError(f"block {block.height} does not continue our chain")
+            known: dict[bytes, tuple[bytes, Statement]] = {}
+            for value in codec.array(statements, "statements", length_max=64):
+                statement = codec.octets(value, "statement")
+                known[statement_digest(statement)] = (statement, decode_statement(statement))
+            if any(digest not in known for digest in payload.items):
+                raise BlockSyncError(f"block {block.height} comes without its statements")
+            blocks.append((block, known))
+            parent = block.hash
+            if block.height == self._chain.last_height(payload.epoch):
+                break  # one epoch at a time: its own validators prove it
+        while blocks and not blocks[-1][0].proof:
+            blocks.pop()
+        if not blocks:
+            raise BlockSyncError("no block with a proof in the answer")
+        return blocks
