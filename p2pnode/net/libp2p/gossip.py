@@ -1,0 +1,342 @@
+"""Publish and subscribe: /meshsub/1.1.0 on our own streams.
+
+One task reads the RPCs of a peer, checks every message and forwards it before the next is read; so
+no duplicate meets a validator while its first copy is with it, and a slow reader of `incoming`
+stops the peers, not the memory. Errors of a validator are ours: the message is ignored and counted.
+Errors of the bytes are the peer's: its stream is reset and its score falls. Neither leaves this
+module.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from google.protobuf.message import DecodeError
+from libp2p.host.basic_host import BasicHost
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
+from libp2p.pubsub.pb import rpc_pb2
+
+from p2pnode.crypto import SecretKey, peer_id_of, verify
+from p2pnode.errors import LocalProtocolError, RemoteProtocolError
+from p2pnode.net.config import NetworkConfig
+from p2pnode.net.framing import OwnFrameTooLargeError
+from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState
+from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
+from p2pnode.ports import PeerId, Published, Verdict
+
+_log = logging.getLogger("p2pnode.net")
+
+_SIGNING_PREFIX: Final = b"libp2p-pubsub:"
+_KEY_PREFIX: Final = peer_id_of(b"")
+
+_ENVELOPE_BYTES_MAX: Final = 1 << 16
+"""What an RPC may hold besides a message of the largest size."""
+
+_PUBLISH_PER_RPC_MAX: Final = 4096
+_FORGET_S: Final = 60.0
+
+INVALID_PENALTY: Final = 10.0
+"""Price of a message with a wrong signature or form, or one a validator rejects."""
+
+
+class MalformedRpcError(RemoteProtocolError):
+    """Bytes on a gossip stream are no RPC, or one beyond all measure."""
+
+    penalty = 25.0
+
+
+class TooManyTopicsError(LocalProtocolError):
+    """This node subscribes to more topics than its limits say."""
+
+
+@dataclass(slots=True)
+class GossipCounters:
+    """Totals since start."""
+
+    published: int = 0
+    received: int = 0
+    duplicates: int = 0
+    invalid: int = 0
+    dropped: int = 0
+    """RPCs that found a peer's queue full."""
+    validator_errors: int = 0
+
+
+Validate = Callable[[PeerId, bytes], Verdict]
+
+
+class Gossip:
+    """Topics, their validators, and the streams of peers that take part."""
+
+    def __init__(
+        self,
+        host: BasicHost,
+        config: NetworkConfig,
+        *,
+        deliver: Callable[[Published], Awaitable[None]],
+        penalize: Callable[[PeerId, float, str], None],
+        score: Callable[[PeerId], float],
+    ) -> None:
+        """Make it without topics.
+
+        Args:
+            host: The libp2p host.
+            config: Identity, degree and limits.
+            deliver: Takes messages accepted, and may wait.
+            penalize: Lowers the score of who sent what it should not have.
+            score: The score of a peer, 0 to -100.
+        """
+        self._config = config
+        self._limits = config.limits
+        self._key = SecretKey(config.seed)
+        self._own = peer_id_of(self._key.public)
+        self._deliver = deliver
+        self._penalize = penalize
+        self._state = PubsubState(host)
+        self._router = LeanRouter(
+            self._state, config.degree, lambda peer: score(peer.to_bytes()) > -50.0
+        )
+        self._topics: dict[str, tuple[str, Validate]] = {}
+        self._inbound: dict[PeerId, Stream] = {}
+        # libp2p counts from the seconds of the start: after a restart, busy nodes would repeat
+        # numbers that others still remember, and their messages would count as duplicates.
+        self._sequence = time.time_ns()
+        self.counters = GossipCounters()
+
+    # --- our own messages -------------------------------------------------
+
+    async def subscribe(self, topic: str, validate: Validate) -> None:
+        """Join a topic before any peer is connected."""
+        if len(self._topics) >= self._limits.topics_max:
+            raise TooManyTopicsError(f"more than {self._limits.topics_max} topics")
+        wire_topic = self._config.protocol(topic)
+        self._topics[wire_topic] = (topic, validate)
+        await self._router.join(wire_topic)
+
+    def publish(self, topic: str, data: bytes) -> None:
+        """Sign a message and queue it for our neighbours.
+
+        Raises:
+            OwnFrameTooLargeError: It is above the limit.
+        """
+        if len(data) > self._limits.publish_bytes_max:
+            raise OwnFrameTooLargeError("message", len(data), self._limits.publish_bytes_max)
+        self._sequence += 1
+        message = rpc_pb2.Message(
+            data=data,
+            topicIDs=[self._config.protocol(topic)],
+            from_id=self._own,
+            seqno=self._sequence.to_bytes(8, "big"),
+        )
+        message.signature = self._key.sign(_SIGNING_PREFIX + message.SerializeToString())
+        message_id = message.from_id + message.seqno
+        self._state.seen_messages.add(message_id)
+        self._router.forward(
+            message.topicIDs[0], message_id, message.SerializeToString(), exclude=(), own=True
+        )
+        self.counters.published += 1
+
+    # --- tasks ------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the meshes in repair and forget what is old."""
+        forget_s = trio.current_time() + _FORGET_S
+        while True:
+            await trio.sleep(self._config.heartbeat_s)
+            try:
+                self._router.beat()
+            except Exception:
+                # libp2p's upkeep runs on what peers sent; a fault there must not end the node.
+                _log.exception("a heartbeat of the gossip meshes failed")
+            if trio.current_time() >= forget_s:
+                forget_s = trio.current_time() + _FORGET_S
+                self._state.seen_messages.age()
+
+    async def send_to(self, stream: Stream) -> None:
+        """Write to a peer until the stream breaks; one task a peer.
+
+        Raises:
+            StreamBrokenError: The end.
+        """
+        peer = ID(stream.peer)
+        queue = OutQueue(self._limits.gossip_queue_max, self._count_drop)
+        hello = rpc_pb2.RPC()
+        for topic in self._topics:
+            hello.subscriptions.add(subscribe=True, topicid=topic)
+        encoded = hello.SerializeToString()
+        queue.push(encode_varint(len(encoded)) + encoded)
+        self._state.peers[peer] = stream
+        self._state.queues[peer] = queue
+        self._router.add_peer(peer, PROTOCOL_ID_V11)
+        try:
+            for topic in [t for t, peers in self._state.peer_topics.items() if peer in peers]:
+                await self._welcome(peer, topic)
+            while True:
+                await stream.write(await queue.pop())
+        finally:
+            # A second connection may have taken over.
+            if self._state.queues.get(peer) is queue:
+                del self._state.queues[peer], self._state.peers[peer]
+                self._router.remove_peer(peer)
+
+    def _count_drop(self) -> None:
+        self.counters.dropped += 1
+
+    async def receive_from(self, stream: Stream) -> None:
+        """Read a peer's RPCs until the stream breaks; one task a stream.
+
+        Raises:
+            StreamBrokenError: The end.
+            RemoteProtocolError: The peer sends nonsense.
+        """
+        peer = ID(stream.peer)
+        size_bytes_max = self._limits.publish_bytes_max + _ENVELOPE_BYTES_MAX
+        buffer = bytearray()
+        self._inbound[stream.peer] = stream
+        try:
+            while True:
+                buffer += await stream.read()
+                at = 0
+                while True:
+                    size, start = decode_varint(buffer, at, value_max=size_bytes_max)
+                    if not start or len(buffer) - start < size:
+                        break
+                    await self._on_rpc(peer, bytes(buffer[start : start + size]))
+                    at = start + size
+                if at:
+                    del buffer[:at]
+        finally:
+            if self._inbound.get(stream.peer) is stream:
+                del self._inbound[stream.peer]
+                for topic in list(self._state.peer_topics):
+                    self._unsubscribed(peer, topic)
+
+    # --- what peers send --------------------------------------------------
+
+    async def _on_rpc(self, peer: ID, data: bytes) -> None:
+        rpc = rpc_pb2.RPC()
+        try:
+            rpc.ParseFromString(data)
+        except (DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise MalformedRpcError(f"no RPC: {error}") from None
+        subscriptions = rpc.subscriptions
+        if len(subscriptions) > 2 * self._limits.topics_max:
+            raise MalformedRpcError(f"{len(subscriptions)} subscriptions in one RPC")
+        if len(rpc.publish) > _PUBLISH_PER_RPC_MAX:
+            raise MalformedRpcError(f"{len(rpc.publish)} messages in one RPC")
+        for subscription in subscriptions:
+            if subscription.subscribe:
+                await self._subscribed(peer, subscription.topicid)
+            else:
+                self._unsubscribed(peer, subscription.topicid)
+        for message in rpc.publish:
+            published = self._check(peer, message)
+            if published is not None:
+                await self._deliver(published)
+        if rpc.HasField("control"):
+            await self._router.handle_control(rpc.control, peer)
+
+    def _check(self, forwarder: ID, message: rpc_pb2.Message) -> Published | None:
+        """Forward a message if it deserves it, and return it then."""
+        counters = self.counters
+        topics = message.topicIDs
+        if len(topics) != 1 or len(message.seqno) != 8:
+            self._refuse(forwarder, "a message without one topic and a sequence number")
+            return None
+        known = self._topics.get(topics[0])
+        if known is None:
+            return None
+        message_id = message.from_id + message.seqno
+        seen = self._state.seen_messages
+        if seen.has(message_id) or message.from_id == self._own:
+            counters.duplicates += 1
+            return None
+        if len(message.data) > self._limits.publish_bytes_max:
+            self._refuse(forwarder, f"a message of {len(message.data)} bytes")
+            return None
+        if not _signature_holds(message):
+            # Not marked as seen: anyone may have put a wrong signature under an honest id.
+            self._refuse(forwarder, "a message with a wrong signature")
+            return None
+        seen.add(message_id)
+        topic, validate = known
+        peer = forwarder.to_bytes()
+        try:
+            verdict = validate(peer, message.data)
+        except Exception:
+            counters.validator_errors += 1
+            _log.exception("the validator of %s failed", topic)
+            verdict = Verdict.IGNORE
+        if verdict is Verdict.REJECT:
+            self._refuse(forwarder, f"a message of {topic} that is not valid")
+        if verdict is not Verdict.ACCEPT:
+            return None
+        self._router.forward(
+            topics[0],
+            message_id,
+            message.SerializeToString(),
+            exclude=(forwarder, ID(message.from_id)),
+            own=False,
+        )
+        counters.received += 1
+        return Published(topic, peer, message.data)
+
+    def _refuse(self, forwarder: ID, reason: str) -> None:
+        self.counters.invalid += 1
+        self._penalize(forwarder.to_bytes(), INVALID_PENALTY, reason)
+
+    async def _subscribed(self, peer: ID, topic: str) -> None:
+        # Topics of other chains concern nobody here, and are not remembered.
+        prefix = self._config.protocol("")[:-2]
+        if not topic.startswith(prefix) or len(topic) > len(prefix) + 128:
+            return
+        peers = self._state.peer_topics.setdefault(topic, set())
+        if peer in peers:
+            return
+        count = sum(peer in others for others in self._state.peer_topics.values())
+        if count >= self._limits.topics_max:
+            if not peers:
+                del self._state.peer_topics[topic]
+            return
+        peers.add(peer)
+        if peer in self._state.queues:
+            await self._welcome(peer, topic)
+
+    async def _welcome(self, peer: ID, topic: str) -> None:
+        """Take a peer into the mesh of a topic if there is room, and tell it what it missed."""
+        if self._router.mesh.get(topic) is not None:
+            await self._router.on_peer_subscribed(peer, topic)
+        self._router.replay(peer, topic)
+
+    def _unsubscribed(self, peer: ID, topic: str) -> None:
+        peers = self._state.peer_topics.get(topic)
+        if peers is None:
+            return
+        peers.discard(peer)
+        if not peers:
+            del self._state.peer_topics[topic]
+        mesh = self._router.mesh.get(topic)
+        if mesh is not None:
+            mesh.discard(peer)
+
+
+def _signature_holds(message: rpc_pb2.Message) -> bool:
+    # Only ids that contain their Ed25519 key: the other kind brings the key along, in a form libp2p
+    # decodes without care.
+    origin = message.from_id
+    if len(origin) != len(_KEY_PREFIX) + 32 or not origin.startswith(_KEY_PREFIX):
+        return False
+    signed = rpc_pb2.Message(
+        data=message.data, topicIDs=message.topicIDs, from_id=origin, seqno=message.seqno
+    )
+    return verify(
+        origin[len(_KEY_PREFIX) :],
+        _SIGNING_PREFIX + signed.SerializeToString(),
+        message.signature,
+    )

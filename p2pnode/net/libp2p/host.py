@@ -1,0 +1,225 @@
+"""The libp2p host: TCP, Noise, Yamux, and a swarm that no peer can stop.
+
+Traps of libp2p 0.8.1 closed here:
+
+* An exception in a stream handler, in its negotiation or in the muxer ends the swarm, and with it
+  the process. Here it ends the stream or the connection.
+* The slot of an inbound connection is kept for ever: after `max_connections` of them, over any
+  time, the node accepts no more. Here it is given back when the connection ends.
+* Listening on a port that another process listens on succeeds (SO_REUSEPORT). Here it is an error.
+* Closing a connection writes to it first and waits for ever on one that hangs. `abort` closes the
+  socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+from libp2p.abc import IMuxedConn, IRawConnection, ISecureConn
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr
+
+from p2pnode.errors import ConfigError
+from p2pnode.net.config import NetworkConfig
+
+_log = logging.getLogger("p2pnode.net")
+
+HANDSHAKE_TIMEOUT_S: Final = 5.0
+"""Time an inbound connection may take until it is encrypted and multiplexed."""
+
+StreamHandler = Callable[[NetStream], Awaitable[None]]
+
+
+class ListenError(ConfigError):
+    """The configured address cannot be listened on."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {reason}")
+        self.host = host
+        self.port = port
+
+
+class Noise(NoiseTransport):
+    """Stock Noise that remembers the socket below, for `abort`.
+
+    An own secure channel takes this class's place: it returns another session from the same
+    handshake.
+    """
+
+    async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
+        session = await super().secure_inbound(conn)
+        session.raw_connection = conn  # type: ignore[attr-defined]
+        return session
+
+    async def secure_outbound(self, conn: IRawConnection, peer_id: ID) -> ISecureConn:
+        session = await super().secure_outbound(conn, peer_id)
+        session.raw_connection = conn  # type: ignore[attr-defined]
+        return session
+
+
+class SafeSwarm(Swarm):
+    """A swarm in which an error ends one connection instead of everything.
+
+    A muxed connection gets an event `ready`: set when its peer has been announced, or when it ends.
+    """
+
+    def set_inbound_max(self, inbound_max: int) -> None:
+        """Bound the connections others dialled, those in their handshake included."""
+        self._inbound_limiter = trio.CapacityLimiter(inbound_max)
+
+    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        start = muxed_conn.start
+        ready = trio.Event()
+
+        async def guarded_start() -> None:
+            try:
+                await start()
+            except Exception as error:
+                _log.info("a muxer failed: %r", error)
+                await _close_socket(muxed_conn)
+            finally:
+                ready.set()
+
+        muxed_conn.start = guarded_start  # type: ignore[method-assign]
+        muxed_conn.ready = ready  # type: ignore[attr-defined]
+        return await super().add_conn(muxed_conn, direction)
+
+    async def upgrade_inbound_raw_conn(
+        self, raw_conn: IRawConnection, maddr: Multiaddr
+    ) -> IMuxedConn:
+        muxed_conn: Any = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
+        # Stock then waits for the end of the swarm, holding the inbound slot. The exception makes
+        # it close what is left of the connection and give the slot back.
+        await muxed_conn.event_closed.wait()
+        raise SwarmException("the inbound connection has ended")
+
+    async def shut(self) -> None:
+        """Close listeners and sockets at once, without a word to the peers."""
+        with trio.CancelScope(shield=True):
+            for connection in self.get_connections():
+                await abort(connection)
+            for listener in list(self.listeners.values()):
+                await listener.close()
+
+
+async def abort(connection: Any) -> None:
+    """Close the socket of a connection, whatever its tasks hang in; they then clean up."""
+    await _close_socket(connection.muxed_conn)
+
+
+async def _close_socket(muxed_conn: Any) -> None:
+    try:
+        with trio.CancelScope(shield=True):
+            await muxed_conn.secured_conn.raw_connection.close()
+    except Exception as error:
+        _log.info("a socket could not be closed: %r", error)
+
+
+def make_key_pair(seed: bytes) -> KeyPair:
+    """Return libp2p's form of the Ed25519 key pair of a 32-byte seed."""
+    return create_new_key_pair(seed)
+
+
+def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHost, SafeSwarm]:
+    """Build a host that does not run yet.
+
+    Args:
+        config: Identity and limits.
+        on_stream: Gets every stream a peer opens; must not raise.
+
+    Returns:
+        The host, and its swarm.
+    """
+    key_pair = make_key_pair(config.seed)
+    peer_id = ID.from_pubkey(key_pair.public_key)
+    peerstore = PeerStore()
+    peerstore.add_key_pair(peer_id, key_pair)
+    swarm = SafeSwarm(
+        peer_id,
+        peerstore,
+        TransportUpgrader(
+            secure_transports_by_protocol={
+                NOISE: Noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
+            },
+            # An own muxer goes here; MuxerMultistream.new_conn, which names Yamux, has to be
+            # overridden with it.
+            muxer_transports_by_protocol={TProtocol(YAMUX): Yamux},
+        ),
+        transports=[TCP()],
+        # Dialling, its retries and the number of connections are ours (dialling.py).
+        retry_config=RetryConfig(max_retries=0),
+        connection_config=ConnectionConfig(
+            max_connections=config.limits.connections_max,
+            min_connections=0,
+            low_watermark=0,
+            high_watermark=config.limits.connections_max,
+            max_connections_per_peer=8,
+            inbound_upgrade_timeout=HANDSHAKE_TIMEOUT_S,
+            outbound_upgrade_timeout=HANDSHAKE_TIMEOUT_S,
+        ),
+    )
+    swarm.set_inbound_max(config.limits.inbound_max)
+    host = BasicHost(network=swarm, disable_identify_address_discovery=True)
+    # The host asks every peer to identify itself, in tasks of Trio's own nursery whose errors end
+    # the process. We need nothing of it; other implementations may ask us.
+    swarm.notifees.clear()
+    for protocol in list(host.multiselect.handlers):
+        if protocol != IDENTIFY:
+            del host.multiselect.handlers[protocol]
+    swarm.set_stream_handler(on_stream)  # type: ignore[arg-type]
+    return host, swarm
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Refuse a port that someone listens on, which libp2p would share silently.
+
+    Raises:
+        ListenError: The port is taken, or the address is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ListenError(host, port, error.strerror or str(error)) from None
+
+
+async def listen(swarm: SafeSwarm, host: str, port: int) -> str:
+    """Start listening.
+
+    Returns:
+        The multiaddr listened on, its port resolved.
+
+    Raises:
+        ListenError: It cannot.
+    """
+    check_port_is_free(host, port)
+    kind = "ip6" if ":" in host else "ip4"
+    if not await swarm.listen(Multiaddr(f"/{kind}/{host}/tcp/{port}")):
+        raise ListenError(host, port, "the transport refused")
+    (listener,) = swarm.listeners.values()
+    (address, *_) = listener.get_addrs()
+    return str(address)

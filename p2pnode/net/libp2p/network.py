@@ -1,0 +1,602 @@
+"""The port Network on py-libp2p: TCP, Noise, Yamux, gossipsub, and our own lanes and requests.
+
+`incoming` is bounded; when nobody reads it, the tasks that read streams wait, windows fill, and
+peers stop sending, lane by lane and message by message.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import trio
+from libp2p.abc import INotifee
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.peer.id import ID
+from libp2p.tools.anyio_service import TrioManager
+from multiaddr import Multiaddr
+
+from p2pnode import codec
+from p2pnode.crypto import SecretKey, peer_id_of
+from p2pnode.errors import LocalProtocolError, RemoteProtocolError
+from p2pnode.net.book import AddressBook, Origin, acceptable, with_observed_ip
+from p2pnode.net.config import NetworkConfig, NetworkConfigError
+from p2pnode.net.framing import OwnFrameTooLargeError
+from p2pnode.net.libp2p.gossip import Gossip
+from p2pnode.net.libp2p.host import abort, check_port_is_free, listen, make_host
+from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver
+from p2pnode.net.libp2p.requests import Handler, RequestServer
+from p2pnode.net.libp2p.router import MESHSUB
+from p2pnode.net.libp2p.session import Session
+from p2pnode.net.libp2p.streams import (
+    ReplayedStream,
+    Stream,
+    StreamBrokenError,
+    Traffic,
+    agree,
+)
+from p2pnode.net.scores import Scores
+from p2pnode.ports import (
+    Incoming,
+    Lane,
+    NetworkStatistics,
+    PeerConnected,
+    PeerId,
+    PeerLost,
+    PeerStatus,
+    RequestFailedError,
+    Verdict,
+)
+
+_log = logging.getLogger("p2pnode.net")
+
+NEGOTIATION_TIMEOUT_S: Final = 10.0
+"""Time a peer has to say what a stream it opened is for."""
+
+RETIREMENT_S: Final = 1.0
+"""How long the lesser of two connections to a peer is still listened to."""
+
+SIMULTANEOUS_S: Final = 5.0
+"""Two connections begun within this time were dialled by both sides at once."""
+
+_IPFS_PING: Final = "/ipfs/ping/1.0.0"
+_IPFS_PING_BYTES: Final = 32
+_EXCHANGE_TIMEOUT_S: Final = 5.0
+_DIALS_MAX: Final = 8
+
+
+class NetworkFailedError(LocalProtocolError):
+    """libp2p's swarm has ended although nobody asked it to."""
+
+
+class UsedOnceError(LocalProtocolError):
+    """A network is set up before `run`, and runs once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Libp2pStatistics:
+    """Totals since start that only this implementation has."""
+
+    gossip_dropped: int
+    """Gossip messages not sent because a peer's queue was full."""
+    gossip_duplicates: int
+    """Published messages that arrived again."""
+    validator_errors: int
+    """Validators that raised: bugs of ours."""
+    handler_errors: int
+    """Request handlers that raised anything but a P2PNodeError: bugs of ours."""
+    stream_errors: int
+    """Streams reset because handling them raised something unforeseen."""
+    connections_refused: int
+    """Connections of banned peers closed at once."""
+    addresses_known: int
+    """Peers in the address book."""
+
+
+class Libp2pNetwork:
+    """One node on the network; the contract is ports.Network's.
+
+    Besides it: `address` and `set_wanted`.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        """Set up a node that does not listen yet.
+
+        Args:
+            config: Identity, addresses and limits.
+
+        Raises:
+            NetworkConfigError: A bootstrap address is not a multiaddr that ends in /p2p/<id>.
+        """
+        self._config = config
+        self._peer_id = peer_id_of(SecretKey(config.seed).public)
+        self._host, self._swarm = make_host(config, self._on_stream)
+        self._swarm.register_notifee(_Notifee(self))
+        self._send_incoming, self._incoming = trio.open_memory_channel[Incoming](
+            config.limits.incoming_max
+        )
+        self._sessions: dict[PeerId, Session] = {}
+        self._streams_open: dict[PeerId, int] = {}
+        self._scores = Scores(ban_s=config.ban_s)
+        self._traffic = Traffic()
+        self._lane_counters = LaneCounters()
+        self._lanes = LaneReceiver(config.limits, self._lane_counters, self._send_incoming.send)
+        self._server = RequestServer(config.limits)
+        self._gossip = Gossip(
+            self._host,
+            config,
+            deliver=self._send_incoming.send,
+            penalize=self.penalize,
+            score=lambda peer: self._scores.score(peer, trio.current_time()),
+        )
+        self._book = AddressBook(
+            self._peer_id,
+            peers_max=config.limits.book_peers_max,
+            backoff_min_s=config.dial_backoff_min_s,
+            backoff_max_s=config.dial_backoff_max_s,
+        )
+        for address in config.bootstrap:
+            self._book.add_bootstrap(*_split_p2p(address))
+        self._handlers: dict[bytes, Callable[[Stream], Awaitable[None]]] = {
+            MESHSUB.encode(): self._receive_gossip,
+            _IPFS_PING.encode(): self._answer_ipfs_pings,
+            IDENTIFY.encode(): self._identify,
+        }
+        for lane in Lane:
+            self._handlers[config.protocol(f"lane/{lane:d}").encode()] = self._lane_handler(lane)
+        self._topics: list[tuple[str, Callable[[PeerId, bytes], Verdict]]] = []
+        self._listening = ""
+        self._nursery: trio.Nursery | None = None
+        self._wake_dialler = trio.Event()
+        self._dials_failed = 0
+        self._frames_refused = 0
+        self._stream_errors = 0
+        self._connections_refused = 0
+        # Jitter only: nothing anyone could gain by guessing it.
+        self._random = random.Random()
+        self.serve("ping", _answer_ping)
+        self.serve("peers", self._answer_peers)
+
+    # --- ports.Network --------------------------------------------------------
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self._peer_id
+
+    @property
+    def incoming(self) -> trio.MemoryReceiveChannel[Incoming]:
+        return self._incoming
+
+    @property
+    def address(self) -> str:
+        """Multiaddr others can dial, with /p2p/; once `run` has started."""
+        assert self._listening, "not listening yet"
+        return f"{self._listening}/p2p/{ID(self._peer_id)}"
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        if self._nursery is not None:
+            raise UsedOnceError("this network has run already")
+        check_port_is_free(self._config.host, self._config.port)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._shut_when_cancelled)
+            manager = TrioManager(self._swarm)
+            nursery.start_soon(self._run_swarm, manager)
+            await manager.wait_started()
+            for topic, validate in self._topics:
+                await self._gossip.subscribe(topic, validate)
+            self._listening = await listen(self._swarm, self._config.host, self._config.port)
+            nursery.start_soon(self._gossip.run)
+            nursery.start_soon(self._run_dialler)
+            nursery.start_soon(self._run_exchange)
+            task_status.started()
+
+    def send(self, peer: PeerId, lane: Lane, frame: bytes) -> bool:
+        if len(frame) > self._config.limits.frame_bytes_max:
+            raise OwnFrameTooLargeError("frame", len(frame), self._config.limits.frame_bytes_max)
+        session = self._sessions.get(peer)
+        if session is None:
+            self._lane_counters.dropped += 1
+            return False
+        return session.lanes[lane].push(frame)
+
+    async def request(self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float) -> bytes:
+        session = self._sessions.get(peer)
+        if session is None:
+            raise RequestFailedError("not connected")
+        return await session.ask(protocol, body, timeout_s)
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        self._check_not_running()
+
+        async def serve_stream(stream: Stream) -> None:
+            await self._server.serve(stream, handler)
+
+        name = self._config.protocol(f"request/{protocol}").encode()
+        assert name not in self._handlers, f"{protocol} is served already"
+        self._handlers[name] = serve_stream
+
+    def subscribe(self, topic: str, validate: Callable[[PeerId, bytes], Verdict]) -> None:
+        self._check_not_running()
+        self._topics.append((topic, validate))
+
+    def publish(self, topic: str, data: bytes) -> None:
+        self._gossip.publish(topic, data)
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        now_s = trio.current_time()
+        return tuple(
+            PeerStatus(
+                peer=peer,
+                rtt_s=session.rtt_s,
+                inbound=session.inbound,
+                address=session.address,
+                score=self._scores.score(peer, now_s),
+            )
+            for peer, session in sorted(self._sessions.items())
+        )
+
+    def penalize(self, peer: PeerId, points: float, reason: str) -> None:
+        now_s = trio.current_time()
+        _log.info("%s loses %g points: %s", ID(peer), points, reason)
+        if not self._scores.penalize(peer, points, now_s):
+            return
+        _log.warning("%s is banned for %g s: %s", ID(peer), self._config.ban_s, reason)
+        self._book.refuse(peer, until_s=now_s + self._config.ban_s)
+        session = self._sessions.get(peer)
+        if session is not None and self._nursery is not None:
+            session.reason = f"banned: {reason}"
+            self._nursery.start_soon(abort, session.connection)
+
+    def statistics(self) -> NetworkStatistics:
+        gossip, lanes = self._gossip.counters, self._lane_counters
+        return NetworkStatistics(
+            peers_count=len(self._sessions),
+            frames_sent=lanes.sent,
+            frames_received=lanes.received,
+            frames_dropped=lanes.dropped,
+            messages_published=gossip.published,
+            messages_received=gossip.received,
+            messages_invalid=gossip.invalid,
+            bytes_sent=self._traffic.sent_bytes,
+            bytes_received=self._traffic.received_bytes,
+            dials_failed=self._dials_failed,
+        )
+
+    def libp2p_statistics(self) -> Libp2pStatistics:
+        """Totals since start that the port does not know."""
+        gossip = self._gossip.counters
+        return Libp2pStatistics(
+            gossip_dropped=gossip.dropped,
+            gossip_duplicates=gossip.duplicates,
+            validator_errors=gossip.validator_errors,
+            handler_errors=self._server.handler_errors,
+            stream_errors=self._stream_errors,
+            connections_refused=self._connections_refused,
+            addresses_known=len(self._book),
+        )
+
+    def set_wanted(self, addresses: Mapping[PeerId, Sequence[str]]) -> None:
+        """Keep connections to these peers, besides the bootstrap peers; replaces earlier ones.
+
+        Args:
+            addresses: Peer to multiaddrs (with or without /p2p/), which may be none: addresses are
+                learned from other peers, too.
+        """
+        self._book.set_wanted(
+            {peer: [a.partition("/p2p/")[0] for a in known] for peer, known in addresses.items()}
+        )
+        self._wake_dialler.set()
+
+    def _check_not_running(self) -> None:
+        if self._nursery is not None:
+            raise UsedOnceError("protocols and topics are fixed before `run`")
+
+    # --- connections ----------------------------------------------------------
+
+    async def _run_swarm(self, manager: TrioManager) -> None:
+        try:
+            await manager.run()
+        except Exception as error:
+            raise NetworkFailedError(f"libp2p's swarm failed: {error!r}") from error
+        raise NetworkFailedError("libp2p's swarm has ended")
+
+    async def _shut_when_cancelled(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            # Closed sockets wake whatever hangs in them; without it a hung peer could keep us up.
+            await self._swarm.shut()
+
+    def on_connected(self, connection: Any) -> None:
+        """Take a connection into use; called by the swarm."""
+        peer = connection.muxed_conn.peer_id.to_bytes()
+        if self._nursery is None:
+            return
+        if peer == self._peer_id or self._scores.banned(peer, trio.current_time()):
+            self._connections_refused += 1
+            self._nursery.start_soon(abort, connection)
+            return
+        session = Session(
+            connection,
+            self._config,
+            gossip=self._gossip,
+            lane_counters=self._lane_counters,
+            traffic=self._traffic,
+            penalize=self.penalize,
+        )
+        older = self._sessions.get(peer)
+        if older is not None:
+            if not self._replaces(session, older):
+                connection.muxed_conn.ready.set()
+                self._nursery.start_soon(self._retire, connection)
+                return
+            session.succeed(older)
+            self._nursery.start_soon(self._retire, older.connection)
+        self._sessions[peer] = session
+        self._nursery.start_soon(self._run_session, session, older is None)
+
+    def _replaces(self, new: Session, older: Session) -> bool:
+        """Decide which of two connections to a peer stays, as the other side decides, too."""
+        if older.connection.is_closed or new.began_s - older.began_s > SIMULTANEOUS_S:
+            # A peer with a good connection does not dial: it has lost the older one.
+            return True
+        if new.inbound == older.inbound:
+            return True
+        # Dialled by both sides at once: what the smaller id dialled stays.
+        return new.inbound == (new.peer < self._peer_id)
+
+    async def _retire(self, connection: Any) -> None:
+        # The other side may have used it before it knew of its twin.
+        await trio.sleep(RETIREMENT_S)
+        await abort(connection)
+
+    async def _run_session(self, session: Session, is_first: bool) -> None:
+        peer = session.peer
+        try:
+            if is_first:
+                await self._send_incoming.send(PeerConnected(peer))
+            session.connection.muxed_conn.ready.set()
+            assert self._nursery is not None
+            self._nursery.start_soon(self._exchange, session)
+            await session.run()
+        except Exception as error:
+            # One of the two supervisors of the network: a fault ends a connection, not the node.
+            self._stream_errors += 1
+            session.reason = f"failed: {error!r}"
+            _log.exception("a session failed")
+            await abort(session.connection)
+        finally:
+            session.finish()
+            is_last = self._sessions.get(peer) is session
+            if is_last:
+                del self._sessions[peer]
+                self._lanes.forget(peer)
+                now_s = trio.current_time()
+                self._book.lost(
+                    peer,
+                    lived_s=now_s - session.began_s,
+                    now_s=now_s,
+                    jitter=self._random.random(),
+                )
+                if self._scores.banned(peer, now_s):
+                    self._book.refuse(peer, until_s=now_s + self._config.ban_s)
+                self._wake_dialler.set()
+        if is_last:
+            await self._send_incoming.send(PeerLost(peer, session.reason))
+
+    # --- dialling and peer exchange -------------------------------------------
+
+    async def _run_dialler(self) -> None:
+        assert self._nursery is not None
+        limiter = trio.CapacityLimiter(_DIALS_MAX)
+        while True:
+            self._wake_dialler = trio.Event()
+            now_s = trio.current_time()
+            for peer, address in self._book.due(
+                self._sessions, peers_wanted=self._config.peers_wanted, now_s=now_s
+            ):
+                self._nursery.start_soon(self._dial, peer, address, limiter)
+            with trio.move_on_at(self._book.next_due_s(now_s)):
+                await self._wake_dialler.wait()
+
+    async def _dial(self, peer: PeerId, address: str, limiter: trio.CapacityLimiter) -> None:
+        connected = False
+        async with limiter:
+            # `dial_addr`, not `connect`: no 250 ms head start for other transports, and no list of
+            # peers that failed and are not dialled for a minute.
+            if peer not in self._sessions:
+                with trio.move_on_after(self._config.dial_timeout_s):
+                    try:
+                        await self._swarm.dial_addr(Multiaddr(address), ID(peer))
+                        connected = True
+                    except Exception as error:
+                        # Whatever libp2p raises: the address does not lead to the peer now.
+                        _log.debug("dialling %s failed: %r", address, error)
+                if not connected:
+                    self._dials_failed += 1
+        self._book.dialled(
+            peer,
+            address,
+            connected=connected or peer in self._sessions,
+            now_s=trio.current_time(),
+            jitter=self._random.random(),
+        )
+        self._wake_dialler.set()
+
+    async def _run_exchange(self) -> None:
+        assert self._nursery is not None
+        while True:
+            await trio.sleep(self._config.exchange_interval_s)
+            if len(self._sessions) < self._config.peers_wanted:
+                for session in list(self._sessions.values()):
+                    self._nursery.start_soon(self._exchange, session)
+
+    async def _exchange(self, session: Session) -> None:
+        """Tell a peer our addresses and hear of those it knows."""
+        own = [a.encode() for a in self._own_addresses()]
+        try:
+            answer = await session.ask("peers", codec.encode(own), _EXCHANGE_TIMEOUT_S)
+            self._learn(session, answer)
+        except RequestFailedError as error:
+            _log.debug("no peers from %s: %s", ID(session.peer), error)
+        except RemoteProtocolError as error:
+            self.penalize(session.peer, error.penalty, str(error))
+
+    def _learn(self, session: Session, answer: bytes) -> None:
+        limits = self._config.limits
+        entries = codec.array(
+            codec.decode(answer, size_bytes_max=limits.answer_bytes_max),
+            "peers",
+            length_max=limits.exchange_peers_max,
+        )
+        for entry in entries:
+            raw_peer, raw_addresses = codec.array(entry, "peer", length=2)
+            peer = codec.octets(raw_peer, "peer id", length_max=64)
+            origin = Origin.ITSELF if peer == session.peer else Origin.HEARSAY
+            self._book.learn(peer, _addresses(raw_addresses, session), origin)
+        self._wake_dialler.set()
+
+    async def _answer_peers(self, peer: PeerId, body: bytes) -> bytes:
+        limits = self._config.limits
+        session = self._sessions.get(peer)
+        if session is not None:
+            told = codec.decode(body, size_bytes_max=limits.request_bytes_max)
+            self._book.learn(peer, _addresses(told, session), Origin.ITSELF)
+            self._wake_dialler.set()
+        known: list[codec.Encodable] = [
+            [self._peer_id, [a.encode() for a in self._own_addresses()]]
+        ]
+        for other in self._sessions:
+            addresses = [a for a in self._book.addresses(other) if acceptable(a)]
+            if other != peer and addresses and len(known) < limits.exchange_peers_max:
+                known.append([other, [a.encode() for a in addresses]])
+        return codec.encode(known)
+
+    def _own_addresses(self) -> list[str]:
+        return [a.partition("/p2p/")[0] for a in self._config.announce] or [self._listening]
+
+    # --- streams peers open ---------------------------------------------------
+
+    async def _on_stream(self, net_stream: Any) -> None:
+        """Handle a stream a peer opened, from its protocol to its end; never raises.
+
+        An error that came out of here would end libp2p's swarm.
+        """
+        stream = Stream(net_stream, self._traffic)
+        peer = stream.peer
+        count = self._streams_open.get(peer, 0)
+        self._streams_open[peer] = count + 1
+        is_done = False
+        try:
+            if count >= self._config.limits.streams_per_peer_max:
+                self.penalize(peer, 5.0, f"{count + 1} streams at a time")
+            elif not self._scores.banned(peer, trio.current_time()):
+                protocol = await self._agree(stream)
+                stream.protocol = protocol.decode()
+                await self._handlers[protocol](stream)
+                is_done = protocol == IDENTIFY.encode()
+        except StreamBrokenError as error:
+            _log.debug("a stream of %s has ended: %s", ID(peer), error)
+        except RemoteProtocolError as error:
+            self.penalize(peer, error.penalty, str(error))
+        except Exception:
+            # One of the two supervisors of the network: see the docstring.
+            self._stream_errors += 1
+            _log.exception("a stream failed")
+        finally:
+            if self._streams_open[peer] > 1:
+                self._streams_open[peer] -= 1
+            else:
+                del self._streams_open[peer]
+            if not is_done:
+                await stream.reset()
+
+    async def _agree(self, stream: Stream) -> bytes:
+        assert self._nursery is not None
+        watch = trio.CancelScope()
+
+        async def reset_late_stream() -> None:
+            with watch:
+                await trio.sleep(NEGOTIATION_TIMEOUT_S)
+                await stream.reset()
+
+        self._nursery.start_soon(reset_late_stream)
+        try:
+            return await agree(stream, self._handlers)
+        finally:
+            watch.cancel()
+
+    def _lane_handler(self, lane: Lane) -> Callable[[Stream], Awaitable[None]]:
+        async def receive(stream: Stream) -> None:
+            await stream.announced()
+            await self._lanes.receive_from(stream, lane)
+
+        return receive
+
+    async def _receive_gossip(self, stream: Stream) -> None:
+        await stream.announced()
+        await self._gossip.receive_from(stream)
+
+    async def _identify(self, stream: Stream) -> None:
+        handler: Any = self._host.multiselect.handlers[IDENTIFY]
+        await handler(ReplayedStream(stream.net_stream, stream.take_leftover()))
+
+    async def _answer_ipfs_pings(self, stream: Stream) -> None:
+        """Answer the pings of other implementations."""
+        data = b""
+        while True:
+            data += await stream.read()
+            whole = len(data) - len(data) % _IPFS_PING_BYTES
+            if whole:
+                await stream.write(data[:whole])
+                data = data[whole:]
+
+
+class _Notifee(INotifee):
+    """Tells the network of connections; how they end it sees itself."""
+
+    def __init__(self, network: Libp2pNetwork) -> None:
+        self._network = network
+
+    async def connected(self, network: Any, conn: Any) -> None:
+        self._network.on_connected(conn)
+
+    async def disconnected(self, network: Any, conn: Any) -> None: ...
+
+    async def opened_stream(self, network: Any, stream: Any) -> None: ...
+
+    async def closed_stream(self, network: Any, stream: Any) -> None: ...
+
+    async def listen(self, network: Any, multiaddr: Any) -> None: ...
+
+    async def listen_close(self, network: Any, multiaddr: Any) -> None: ...
+
+
+async def _answer_ping(peer: PeerId, body: bytes) -> bytes:
+    return body
+
+
+def _addresses(value: codec.Value, session: Session) -> list[str]:
+    texts = []
+    for raw in codec.array(value, "addresses", length_max=16):
+        text = codec.octets(raw, "address", length_max=256)
+        if text.isascii():
+            texts.append(with_observed_ip(text.decode("ascii"), session.observed_ip))
+    return texts
+
+
+def _split_p2p(address: str) -> tuple[PeerId, str]:
+    """Split a multiaddr into the peer id it ends in and the rest."""
+    where, _, name = address.partition("/p2p/")
+    try:
+        peer = ID.from_string(name).to_bytes()
+        str(Multiaddr(where))
+    except ValueError as error:
+        raise NetworkConfigError(f"{address!r} is no multiaddr with /p2p/: {error}") from None
+    if not name or not where:
+        raise NetworkConfigError(f"{address!r} is no multiaddr with /p2p/")
+    return peer, where
