@@ -31,7 +31,7 @@ INTEGER_MIN: Final = -(1 << 64)
 """Smallest integer accepted: the least that CBOR's major type 1 holds."""
 
 DEPTH_MAX: Final = 8
-"""Default bound on nested arrays; the deepest protocol object (a transaction) needs 3."""
+"""Default bound on nested arrays; the deepest protocol object (a genesis) needs 5."""
 
 
 class EncodingTooLargeError(RemoteProtocolError):

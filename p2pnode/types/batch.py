@@ -87,6 +87,11 @@ def decode_batch_header(data: bytes) -> BatchHeader:
     version = codec.unsigned(fields[0], "version")
     if version != VERSION:
         raise codec.WrongShapeError(f"batch version {version}, this node knows {VERSION}")
+    kind = codec.unsigned(fields[6], "kind", value_max=KIND_SNAPSHOT)
+    if kind < KIND_TRANSACTIONS:
+        raise codec.WrongShapeError(
+            f"batch header: kind {kind} is none of {KIND_TRANSACTIONS} to {KIND_SNAPSHOT}"
+        )
     try:
         scheme = codec.octets(fields[8], "scheme", length_max=32).decode("ascii")
     except UnicodeDecodeError:
@@ -97,7 +102,7 @@ def decode_batch_header(data: bytes) -> BatchHeader:
         uid=codec.unsigned(fields[3], "uid"),
         collator=codec.octets(fields[4], "collator", length=32),
         sequence=codec.unsigned(fields[5], "sequence"),
-        kind=codec.unsigned(fields[6], "kind", value_max=KIND_SNAPSHOT),
+        kind=kind,
         tx_root=codec.octets(fields[7], "tx root", length=32),
         scheme=scheme,
         k=codec.unsigned(fields[9], "k", value_max=65536),
