@@ -1,0 +1,274 @@
+"""The methods of the JSON-RPC API: typed functions, and the table made from them.
+
+Parameter names, forms and defaults come from the functions' signatures. A parameter whose name is a
+keyword of Python ends with an underscore here, which is not part of its name outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, get_type_hints
+
+from p2pnode.api.view import NodeView
+from p2pnode.errors import P2PNodeError
+from p2pnode.node.jsonform import Json, from_json, to_json
+from p2pnode.node.status import (
+    BLOCKS_MAX,
+    AccountStatus,
+    BlockStatus,
+    GenesisInfo,
+    NodeStatus,
+    PeerRow,
+    SubmitOutcome,
+    TransactionStatus,
+    ValidatorRow,
+)
+from p2pnode.telemetry.metrics import status_metrics
+
+SUBMIT_MAX: Final = 4096
+"""Most envelopes in one `submit`."""
+
+LOOKUPS_MAX: Final = 8192
+"""Most ids in one `transactions`, most addresses in one `accounts`."""
+
+
+class ApiError(P2PNodeError):
+    """A call that is well formed can't be answered."""
+
+
+class TooManyItemsError(ApiError):
+    """A list is longer than its limit."""
+
+    def __init__(self, what: str, count: int, count_max: int) -> None:
+        super().__init__(f"{count} {what}, at most {count_max} allowed in one call")
+        self.count = count
+        self.count_max = count_max
+
+
+class WrongLengthError(ApiError):
+    """Bytes given in hex are not as many as they must be."""
+
+    def __init__(self, what: str, size_bytes: int, expected_bytes: int) -> None:
+        super().__init__(f"{what} of {size_bytes} bytes, {expected_bytes} expected")
+
+
+class NotAnEnvelopeError(ApiError):
+    """The text of a transaction is neither hex nor base64."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"transaction {index} is neither hex nor base64")
+        self.index = index
+
+
+class ParametersError(P2PNodeError):
+    """The parameters are not those of the method."""
+
+
+# --- the methods --------------------------------------------------------------------------------
+
+
+async def status(node: NodeView) -> NodeStatus:
+    """Return the node at this moment."""
+    return node.status()
+
+
+async def genesis(node: NodeView) -> GenesisInfo:
+    """Return what the chain began with."""
+    return node.genesis()
+
+
+async def submit(node: NodeView, transactions: tuple[str, ...]) -> tuple[SubmitOutcome, ...]:
+    """Offer signed envelopes to the pool: hex or base64, one or a list; one outcome each."""
+    _limit("transactions", len(transactions), SUBMIT_MAX)
+    raws = [_envelope(index, text) for index, text in enumerate(transactions)]
+    return tuple(await node.submit(raws))
+
+
+async def transaction(node: NodeView, id: bytes) -> TransactionStatus | None:
+    """Return what the node knows of a transaction, null when nothing."""
+    return node.transaction(_exactly("id", id))
+
+
+async def transactions(
+    node: NodeView, ids: tuple[bytes, ...]
+) -> tuple[TransactionStatus | None, ...]:
+    """Return what the node knows of many transactions, in order."""
+    _limit("ids", len(ids), LOOKUPS_MAX)
+    return tuple(node.transaction(_exactly("id", id)) for id in ids)
+
+
+async def account(node: NodeView, address: bytes) -> AccountStatus:
+    """Return an account; one never used has nonce 0 and no balance."""
+    return node.account(_exactly("address", address))
+
+
+async def accounts(node: NodeView, addresses: tuple[bytes, ...]) -> tuple[AccountStatus, ...]:
+    """Return many accounts, in order."""
+    _limit("addresses", len(addresses), LOOKUPS_MAX)
+    return tuple(node.account(_exactly("address", address)) for address in addresses)
+
+
+async def block(node: NodeView, height: int | None = None) -> BlockStatus | None:
+    """Return the block at a height, or the newest; null where there is none."""
+    return node.block(height)
+
+
+async def blocks(node: NodeView, from_: int, count: int = BLOCKS_MAX) -> tuple[BlockStatus, ...]:
+    """Return the blocks from a height on, ascending; those not there or pruned are left out."""
+    _limit("blocks", count, BLOCKS_MAX)
+    found = (node.block(height) for height in range(max(from_, 0), max(from_, 0) + count))
+    return tuple(entry for entry in found if entry is not None)
+
+
+async def peers(node: NodeView) -> tuple[PeerRow, ...]:
+    """Return the connected peers."""
+    return node.peers()
+
+
+async def validators(node: NodeView) -> tuple[ValidatorRow, ...]:
+    """Return the validator set of the current epoch."""
+    return node.validators()
+
+
+async def metrics(node: NodeView) -> Mapping[str, float]:
+    """Return the numbers that /metrics exports, by name."""
+    return snapshot(node)
+
+
+def snapshot(node: NodeView) -> dict[str, float]:
+    """Return everything that is exported: the status as metrics, and the node's own."""
+    return {**status_metrics(node.status()), **node.metrics()}
+
+
+def _limit(what: str, count: int, count_max: int) -> None:
+    if count > count_max:
+        raise TooManyItemsError(what, count, count_max)
+
+
+def _exactly(what: str, value: bytes, size_bytes: int = 32) -> bytes:
+    if len(value) != size_bytes:
+        raise WrongLengthError(what, len(value), size_bytes)
+    return value
+
+
+def _envelope(index: int, text: str) -> bytes:
+    # Never ambiguous: the base64 of an envelope begins with `0oRD`, which is not hex.
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        pass
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise NotAnEnvelopeError(index) from None
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter as clients see it."""
+
+    name: str
+    """Name in JSON."""
+    argument: str
+    """Name in the function."""
+    hint: Any
+    """Its type."""
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A function that clients can call."""
+
+    name: str
+    summary: str
+    """First line of its docstring."""
+    parameters: tuple[Parameter, ...]
+    result: Any
+    """Type of the result."""
+    function: Callable[..., Awaitable[Any]]
+
+    async def call(self, node: NodeView, params: Json) -> Json:
+        """Call it with parameters from JSON, by position or by name.
+
+        Raises:
+            ParametersError: Too many, too few, or unknown ones.
+            ValueFormError: One is not of its form.
+            P2PNodeError: What the function refuses.
+        """
+        arguments = {
+            parameter.argument: from_json(parameter.hint, value, parameter.name)
+            for parameter, value in self._bind(params)
+        }
+        return to_json(self.result, await self.function(node, **arguments))
+
+    def _bind(self, params: Json) -> list[tuple[Parameter, Json]]:
+        if isinstance(params, list):
+            if len(params) > len(self.parameters):
+                raise ParametersError(
+                    f"{self.name} takes {len(self.parameters)} parameters, {len(params)} given"
+                )
+            given = {p.name: value for p, value in zip(self.parameters, params, strict=False)}
+        else:
+            given = params
+        known = {parameter.name for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                raise ParametersError(f"{self.name} has no parameter {name[:60]!r}")
+        for parameter in self.parameters:
+            if parameter.required and parameter.name not in given:
+                raise ParametersError(f"{self.name} needs the parameter {parameter.name!r}")
+        return [(p, _listed(p.hint, given[p.name])) for p in self.parameters if p.name in given]
+
+
+def _listed(hint: Any, value: Json) -> Json:
+    """Let one text stand for a list of one."""
+    return [value] if hint == tuple[str, ...] and isinstance(value, str) else value
+
+
+def _method(function: Callable[..., Awaitable[Any]]) -> Method:
+    hints = get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return Method(
+        name=function.__name__,
+        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        parameters=tuple(
+            Parameter(
+                parameter.name.rstrip("_"),
+                parameter.name,
+                hints[parameter.name],
+                parameter.default is parameter.empty,
+            )
+            for parameter in parameters
+        ),
+        result=hints["return"],
+        function=function,
+    )
+
+
+_FUNCTIONS: Final[tuple[Callable[..., Awaitable[Any]], ...]] = (
+    account,
+    accounts,
+    block,
+    blocks,
+    genesis,
+    metrics,
+    peers,
+    status,
+    submit,
+    transaction,
+    transactions,
+    validators,
+)
+
+METHODS: Final[Mapping[str, Method]] = {
+    function.__name__: _method(function) for function in _FUNCTIONS
+}
+"""Every method, by name."""

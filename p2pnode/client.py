@@ -1,0 +1,432 @@
+"""A client of a node's API: typed calls over JSON-RPC, in Trio or blocking.
+
+Both clients keep their connection alive. Amounts, states and rows come back as the types that the
+node itself uses (p2pnode/node/status.py).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import Any, Final, Generic, TypeVar
+
+import httpx
+
+from p2pnode.errors import P2PNodeError
+from p2pnode.node.jsonform import Json, ValueFormError, from_json
+from p2pnode.node.status import (
+    BLOCKS_MAX,
+    AccountStatus,
+    BlockEvent,
+    BlockStatus,
+    GenesisInfo,
+    NodeStatus,
+    PeerRow,
+    SubmitOutcome,
+    TransactionStatus,
+    ValidatorRow,
+)
+
+TIMEOUT_S: Final = 10.0
+"""A call that takes longer fails."""
+
+METHOD_NOT_FOUND: Final = -32601
+
+_T = TypeVar("_T")
+
+
+class ClientError(P2PNodeError):
+    """A call to a node failed."""
+
+
+class NodeUnreachableError(ClientError):
+    """Nobody answers at the address, or too late."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"no node answers at {url}: {reason}")
+        self.url = url
+
+
+class NotANodeError(ClientError):
+    """Who answers does not speak this API."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} is not the API of a node: {reason}")
+        self.url = url
+
+
+class CallRefusedError(ClientError):
+    """The node understood the call and refuses it."""
+
+    def __init__(self, method: str, code: int, message: str, reason: str) -> None:
+        super().__init__(f"{method}: {message}")
+        self.method = method
+        self.code = code
+        """JSON-RPC code."""
+        self.reason = reason
+        """The error's kind, such as `nonce_too_low`."""
+
+
+class SubscriptionClosedError(ClientError):
+    """The node ended a subscription."""
+
+    def __init__(self, url: str, code: int, reason: str) -> None:
+        super().__init__(f"{url} ended the subscription with code {code}: {reason or 'no reason'}")
+        self.code = code
+        """1013: this reader was too slow, or the node stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[_T]):
+    """A call before it is sent: what to ask, and what type the answer has."""
+
+    method: str
+    params: Json
+    """A list or an object."""
+    hint: Any
+
+
+def _status() -> Call[NodeStatus]:
+    return Call("status", (), NodeStatus)
+
+
+def _genesis() -> Call[GenesisInfo]:
+    return Call("genesis", (), GenesisInfo)
+
+
+def _submit(raws: Sequence[bytes]) -> Call[tuple[SubmitOutcome, ...]]:
+    # Base64: a third less to send than hex.
+    texts = [base64.b64encode(raw).decode("ascii") for raw in raws]
+    return Call("submit", (texts,), tuple[SubmitOutcome, ...])
+
+
+def _transaction(id: bytes) -> Call[TransactionStatus | None]:
+    return Call("transaction", (id.hex(),), TransactionStatus | None)
+
+
+def _transactions(ids: Sequence[bytes]) -> Call[tuple[TransactionStatus | None, ...]]:
+    return Call("transactions", ([id.hex() for id in ids],), tuple[TransactionStatus | None, ...])
+
+
+def _account(address: bytes) -> Call[AccountStatus]:
+    return Call("account", (address.hex(),), AccountStatus)
+
+
+def _accounts(addresses: Sequence[bytes]) -> Call[tuple[AccountStatus, ...]]:
+    return Call("accounts", ([a.hex() for a in addresses],), tuple[AccountStatus, ...])
+
+
+def _block(height: int | None) -> Call[BlockStatus | None]:
+    return Call("block", (height,), BlockStatus | None)
+
+
+def _blocks(first: int, blocks_max: int) -> Call[tuple[BlockStatus, ...]]:
+    return Call("blocks", (first, blocks_max), tuple[BlockStatus, ...])
+
+
+def _peers() -> Call[tuple[PeerRow, ...]]:
+    return Call("peers", (), tuple[PeerRow, ...])
+
+
+def _validators() -> Call[tuple[ValidatorRow, ...]]:
+    return Call("validators", (), tuple[ValidatorRow, ...])
+
+
+def _metrics() -> Call[dict[str, float]]:
+    return Call("metrics", (), Any)
+
+
+class _Wire:
+    """What both clients share: requests as bytes, and answers as values."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._ids = count(1)
+
+    def request(self, call: Call[Any]) -> bytes:
+        body = {
+            "jsonrpc": "2.0",
+            "id": next(self._ids),
+            "method": call.method,
+            "params": call.params,
+        }
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    def value(self, call: Call[_T], response: httpx.Response) -> _T:
+        try:
+            answer = response.json()
+        except ValueError:
+            raise NotANodeError(self.url, f"HTTP {response.status_code} without JSON") from None
+        if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
+            raise NotANodeError(self.url, f"HTTP {response.status_code}, not JSON-RPC")
+        if "error" in answer:
+            raise self._refusal(call.method, answer["error"])
+        try:
+            value: _T = from_json(call.hint, answer.get("result"))
+        except ValueFormError as error:
+            raise NotANodeError(self.url, f"answer to {call.method}: {error}") from None
+        return value
+
+    def _refusal(self, method: str, error: Json) -> ClientError:
+        try:
+            code, message, kind = error["code"], error["message"], error["data"]["kind"]
+        except (TypeError, KeyError):
+            return NotANodeError(self.url, f"an error without code, message or kind: {error!r}")
+        return CallRefusedError(method, int(code), str(message), str(kind))
+
+    def unreachable(self, error: Exception) -> NodeUnreachableError:
+        return NodeUnreachableError(self.url, str(error) or type(error).__name__)
+
+
+class NodeClient:
+    """Calls a node from Trio; used with `async with`, by any number of tasks at once.
+
+    Every method raises NodeUnreachableError, NotANodeError or CallRefusedError when it fails.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            url: `http://host:port`.
+            timeout_s: Longest wait for an answer.
+        """
+        self._wire = _Wire(url)
+        # trust_env: a proxy in the environment must not be asked for 127.0.0.1.
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=False)
+
+    @property
+    def url(self) -> str:
+        """The node's address."""
+        return self._wire.url
+
+    async def __aenter__(self) -> NodeClient:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.__aexit__(kind, error, traceback)
+
+    async def call(self, call: Call[_T]) -> _T:
+        """Send one call."""
+        try:
+            response = await self._http.post(
+                f"{self.url}/rpc",
+                content=self._wire.request(call),
+                headers={"content-type": "application/json"},
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._wire.unreachable(error) from None
+        return self._wire.value(call, response)
+
+    async def status(self) -> NodeStatus:
+        """Return the node at this moment."""
+        return await self.call(_status())
+
+    async def genesis(self) -> GenesisInfo:
+        """Return what the chain began with."""
+        return await self.call(_genesis())
+
+    async def submit(self, raws: Sequence[bytes]) -> tuple[SubmitOutcome, ...]:
+        """Offer signed envelopes (at most 4096); one outcome each, in order."""
+        return await self.call(_submit(raws))
+
+    async def transaction(self, id: bytes) -> TransactionStatus | None:
+        """Return what the node knows of a transaction."""
+        return await self.call(_transaction(id))
+
+    async def transactions(self, ids: Sequence[bytes]) -> tuple[TransactionStatus | None, ...]:
+        """Return what the node knows of many transactions (at most 8192), in order."""
+        return await self.call(_transactions(ids))
+
+    async def account(self, address: bytes) -> AccountStatus:
+        """Return an account."""
+        return await self.call(_account(address))
+
+    async def accounts(self, addresses: Sequence[bytes]) -> tuple[AccountStatus, ...]:
+        """Return many accounts (at most 8192), in order."""
+        return await self.call(_accounts(addresses))
+
+    async def block(self, height: int | None = None) -> BlockStatus | None:
+        """Return the block at a height, or the newest."""
+        return await self.call(_block(height))
+
+    async def blocks(self, first: int, blocks_max: int = BLOCKS_MAX) -> tuple[BlockStatus, ...]:
+        """Return the blocks from a height on, at most 100."""
+        return await self.call(_blocks(first, blocks_max))
+
+    async def peers(self) -> tuple[PeerRow, ...]:
+        """Return the node's peers."""
+        return await self.call(_peers())
+
+    async def validators(self) -> tuple[ValidatorRow, ...]:
+        """Return the validator set."""
+        return await self.call(_validators())
+
+    async def metrics(self) -> dict[str, float]:
+        """Return the numbers of /metrics by name."""
+        return await self.call(_metrics())
+
+    async def ready(self) -> bool:
+        """Tell whether the node says it is ready; False also when it can't be reached."""
+        try:
+            response = await self._http.get(f"{self.url}/ready")
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return False
+        return response.status_code == 200
+
+    @asynccontextmanager
+    async def subscribe_blocks(
+        self,
+    ) -> AsyncIterator[tuple[NodeStatus, AsyncIterator[BlockEvent]]]:
+        """Follow the blocks that become final, without gaps.
+
+        Yields:
+            The node's status at the beginning, and the events from then on. Iterating raises
+            SubscriptionClosedError when the node ends the subscription.
+        """
+        # Imported here, since only followers need it; trio-websocket comes with libp2p.
+        import trio
+        from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
+
+        address = f"{self.url.replace('http', 'ws', 1)}/ws"
+        subscribe = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": ["blocks"]}
+        try:
+            async with open_websocket_url(address) as socket:
+
+                async def receive() -> Json:
+                    try:
+                        return json.loads(await socket.get_message())
+                    except ConnectionClosed as closed:
+                        code, reason = 1006, ""
+                        if closed.reason is not None:
+                            code, reason = closed.reason.code, closed.reason.reason or ""
+                        raise SubscriptionClosedError(self.url, code, reason) from None
+
+                try:
+                    await socket.send_message(json.dumps(subscribe))
+                    await receive()
+                    first = await receive()
+                    yield from_json(NodeStatus, first["params"]["snapshot"]), _BlockEvents(receive)
+                finally:
+                    await socket.aclose()
+                    # trio-websocket leaves its stream open when the other side closed first.
+                    await trio.aclose_forcefully(socket._stream)
+        except (HandshakeError, OSError) as error:
+            raise NodeUnreachableError(self.url, str(error) or type(error).__name__) from None
+
+
+class _BlockEvents:
+    """Iterates over a subscription; a class, since an abandoned generator would need closing."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Json]]) -> None:
+        self._receive = receive
+
+    def __aiter__(self) -> _BlockEvents:
+        return self
+
+    async def __anext__(self) -> BlockEvent:
+        message = await self._receive()
+        event: BlockEvent = from_json(BlockEvent, message["params"]["event"])
+        return event
+
+
+class BlockingClient:
+    """Calls a node without an event loop, for commands; used with `with`.
+
+    Every method raises NodeUnreachableError, NotANodeError or CallRefusedError when it fails.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            url: `http://host:port`.
+            timeout_s: Longest wait for an answer.
+        """
+        self._wire = _Wire(url)
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+
+    @property
+    def url(self) -> str:
+        """The node's address."""
+        return self._wire.url
+
+    def __enter__(self) -> BlockingClient:
+        self._http.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.__exit__(kind, error, traceback)
+
+    def call(self, call: Call[_T]) -> _T:
+        """Send one call."""
+        try:
+            response = self._http.post(
+                f"{self.url}/rpc",
+                content=self._wire.request(call),
+                headers={"content-type": "application/json"},
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._wire.unreachable(error) from None
+        return self._wire.value(call, response)
+
+    def raw(self, method: str, params: Json) -> Json:
+        """Call any method with parameters as JSON, and return its result as JSON."""
+        call: Call[Json] = Call(method, params, Any)
+        return self.call(call)
+
+    def status(self) -> NodeStatus:
+        """Return the node at this moment."""
+        return self.call(_status())
+
+    def genesis(self) -> GenesisInfo:
+        """Return what the chain began with."""
+        return self.call(_genesis())
+
+    def submit(self, raws: Sequence[bytes]) -> tuple[SubmitOutcome, ...]:
+        """Offer signed envelopes (at most 4096); one outcome each, in order."""
+        return self.call(_submit(raws))
+
+    def transaction(self, id: bytes) -> TransactionStatus | None:
+        """Return what the node knows of a transaction."""
+        return self.call(_transaction(id))
+
+    def transactions(self, ids: Sequence[bytes]) -> tuple[TransactionStatus | None, ...]:
+        """Return what the node knows of many transactions (at most 8192), in order."""
+        return self.call(_transactions(ids))
+
+    def account(self, address: bytes) -> AccountStatus:
+        """Return an account."""
+        return self.call(_account(address))
+
+    def block(self, height: int | None = None) -> BlockStatus | None:
+        """Return the block at a height, or the newest."""
+        return self.call(_block(height))
+
+    def blocks(self, first: int, blocks_max: int = BLOCKS_MAX) -> tuple[BlockStatus, ...]:
+        """Return the blocks from a height on, at most 100."""
+        return self.call(_blocks(first, blocks_max))
+
+    def peers(self) -> tuple[PeerRow, ...]:
+        """Return the node's peers."""
+        return self.call(_peers())
+
+    def validators(self) -> tuple[ValidatorRow, ...]:
+        """Return the validator set."""
+        return self.call(_validators())
