@@ -110,6 +110,8 @@ def decode_record(data: bytes) -> ShardRecord:
     record.pot = _decode_sums(fields[5])
     record.sent = _decode_sums(fields[6])
     record.received = _decode_sums(fields[7])
+    if record.encode() != data:
+        raise codec.NotCanonicalError(f"shard record of {len(data)} bytes is not in order")
     return record
 
 

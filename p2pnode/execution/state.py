@@ -178,7 +178,7 @@ class ShardState:
     def supply(self) -> dict[int, int]:
         """Return what this shard answers for, by asset; see `record.supply_of`.
 
-        Walks every account (0.3 s a million): for checks, not for every block.
+        Walks every account (0.5 s a million): for checks, not for every block.
         """
         sums = dict(self.record.pot)
         for flat in self._accounts.values():

@@ -319,6 +319,16 @@ def test_what_a_receiver_cannot_hold_comes_back_as_a_refund() -> None:
     assert {a: source.supply()[a] + target.supply()[a] for a in (0, 7)} == before
 
 
+def test_a_refund_that_its_receiver_cannot_hold_goes_to_the_pot() -> None:
+    _, target, _, high = two_shards()
+    refund = Receipt(KIND_REFUND, ADDRESSES[high], 0, b"", 7, 51)
+    before = target.supply()
+    block = target.execute(1, 0, False, [Inbox(2, 1, 1, (refund,))], [])
+    assert (block.outbox, target.state.record.pot) == ((), {7: 51})
+    assert block.supply_delta == ((7, 51),)
+    assert target.supply() == before
+
+
 def test_a_full_outbox_fails_further_transfers_and_keeps_room_for_the_pot() -> None:
     source, _, low, high = two_shards()
     moves = [transfer(low, n, *[(high, 0, 1)] * 8) for n in range(8)]

@@ -106,6 +106,15 @@ def test_a_certificate_leaves_out_signers_it_does_not_need() -> None:
     verify_certificate_claims(certificate, validators(1, 1, 1, 10, 10), CHAIN)
 
 
+def test_signers_ascend_whatever_their_power_and_order_of_arrival() -> None:
+    tally, result = tally_of(3, 1, 5), result_at(7)
+    vote(tally, 2, result)
+    certificate = vote(tally, 0, result)
+    assert isinstance(certificate, ResultCertificate)
+    assert certificate.signers.signers == (0, 2)
+    assert certificate.signers.signatures == (sign(0, result), sign(2, result))
+
+
 def test_different_results_are_counted_apart() -> None:
     tally = tally_of(1, 1, 1, 1)
     for signer in (0, 1):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from p2pnode import codec
 from p2pnode.execution.accounts import (
     ABSENT,
     StateCorruptError,
@@ -105,6 +106,15 @@ def test_an_account_and_an_absence_are_proved_under_the_root() -> None:
         verify_proof(executor.root(), ADDRESSES[number], value, proof, prefix_bits=0, depth=BITS)
 
 
+def test_an_account_without_nonce_and_balances_leaves_no_trace() -> None:
+    state = executor_of({0: {0: 5}}).state
+    empty = executor_of({}).state.root()
+    writes = state.commit({ADDRESSES[0]: ABSENT, ADDRESSES[1]: ABSENT}, state.record)
+    assert [(write.key[4:], write.value) for write in writes[1:]] == [(ADDRESSES[0], None)]
+    assert state.root() == empty
+    assert state.statistics().accounts_count == 0
+
+
 def test_an_account_has_one_encoding() -> None:
     flat = flatten(3, [(7, AMOUNT_MAX), (2, 0), (0, 5)])
     assert flat == (3, 0, 5, 7, AMOUNT_MAX)
@@ -130,3 +140,11 @@ def test_a_record_survives_its_encoding_and_does_not_depend_on_order() -> None:
     other.use_lane(COLLATORS[0], 4)
     assert other.root() != record.root()
     assert record.lanes[COLLATORS[0]] == 3
+
+
+def test_a_record_whose_entries_do_not_ascend_is_refused() -> None:
+    lanes = [[collator, 1] for collator in COLLATORS[:2]]
+    for order in (lanes[::-1], [lanes[0], lanes[0]]):
+        with pytest.raises(codec.NotCanonicalError):
+            decode_record(codec.encode([1, 0, 0, order, [], [], [], []]))
+    assert len(decode_record(codec.encode([1, 0, 0, lanes, [], [], [], []])).lanes) == 2

@@ -57,6 +57,18 @@ def test_a_tree_of_depth_zero_is_one_bucket() -> None:
     verify_proof(tree.root(), key(1), b"x", tree.prove(key(1)), prefix_bits=0, depth=0)
 
 
+def test_a_proof_of_another_depth_or_with_keys_out_of_order_is_refused() -> None:
+    tree = BucketTree(0, 0)
+    tree.update([(key(1), b"x"), (key(2), b"y")])
+    proof = tree.prove(key(1))
+    with pytest.raises(ProofError, match="siblings"):
+        verify_proof(tree.root(), key(1), b"x", proof, prefix_bits=0, depth=1)
+    swapped = Proof(proof.bucket[64:] + proof.bucket[:64], ())
+    root = sha256(b"\x00" + swapped.bucket).digest()
+    with pytest.raises(ProofError, match="ascend"):
+        verify_proof(root, key(1), None, swapped, prefix_bits=0, depth=0)
+
+
 def make() -> BucketTree:
     tree = BucketTree(0, 4)
     tree.update([(key(16 * n, n), bytes([n])) for n in range(8)])
