@@ -1,7 +1,8 @@
 """Accounts: a nonce and a balance per asset, in one canonical encoding.
 
-In memory an account is a flat tuple of integers, `(nonce, asset, amount, asset, amount, …)`: with two
-balances each, a million of them take 290 MiB with their addresses, and reading one decodes nothing.
+In memory an account is a flat tuple of integers, `(nonce, asset, amount, asset, amount, …)`: a
+million of them with two balances each take 290 MiB with their addresses, and reading one decodes
+nothing.
 """
 
 from __future__ import annotations
