@@ -21,6 +21,7 @@ from p2pnode.availability.dispersal import Dispersal
 from p2pnode.availability.shelf import HeldBatch, Shelf
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.mempool.collator import Built, Collator, Plan
+from p2pnode.mempool.pool import Pool
 from p2pnode.types.batch import BatchHeader, decode_batch_header
 from p2pnode.types.chain import NS_PER_MS, Chain
 from p2pnode.types.desk import Desk
@@ -32,6 +33,10 @@ from p2pnode.types.statement import BatchCertificate, Statement
 
 OWN_BATCHES_REMEMBERED: Final = 64
 """Own batches whose epoch is remembered, for late answers; a lane has far fewer on its way."""
+
+
+LEAD_NS: Final = 60_000_000
+"""A batch is packed so long before the next proposal, and two round trips: disk, checks, answers."""
 
 
 class Lanes:
@@ -48,6 +53,8 @@ class Lanes:
         shelf: Shelf,
         certify: Callable[[Statement], None],
         heights: Callable[[], tuple[int, int]],
+        pool: Pool,
+        waiting: Callable[[int], int],
     ) -> None:
         """Prepare.
 
@@ -61,9 +68,15 @@ class Lanes:
             shelf: Where data waits for execution.
             certify: Takes completed certificates and evidence.
             heights: Gives (final height, executed height).
+            pool: Where the collator takes transactions from.
+            waiting: Gives how many certified batches of a shard no proposal has listed yet.
         """
         self._chain = chain
         self._me = me
+        self._pool = pool
+        self._waiting = waiting
+        self._listed_ns = 0
+        self._lead_ns = LEAD_NS
         self._desk = desk
         self._collator = collator
         self._dispersal = dispersal
@@ -89,6 +102,17 @@ class Lanes:
         if self._packing:
             return
         now_ns = self._desk.now_ns
+        # One batch a shard and height is ordered: what is certified sooner only waits, and what
+        # arrives meanwhile could have been in it. So it is packed just in time for the next
+        # proposal, and not while another one waits; full batches may queue one deep.
+        full = self._pool.ready_bytes >= self._chain.genesis.parameters.batch_bytes_max
+        if self._waiting(FIRST_UID) + self._dispersal.statistics().batches_count > int(full):
+            return
+        interval_ns = self._chain.genesis.parameters.block_interval_ms * NS_PER_MS
+        in_time_ns = self._listed_ns + interval_ns - self._lead_ns
+        if now_ns < in_time_ns and not full:
+            self._desk.arm(("lanes", "due"), in_time_ns)
+            return
         due = self._collator.due(now_ns, self._heights()[1], self._delta_ns)
         if isinstance(due, Plan):
             built = self._collator.build(now_ns, due)
@@ -251,6 +275,15 @@ class Lanes:
             self._desk.emit("batch_refused", reason=str(error))
 
     # --- what the chain says ---------------------------------------------------------------------
+
+    def listed(self) -> None:
+        """A proposal lists statements: the next one comes a block interval later."""
+        self._listed_ns = self._desk.now_ns
+        self.wake()
+
+    def measured_rtt(self, rtt_ns: int) -> None:
+        """Note the round trip to a quorum: what a batch needs to be certified."""
+        self._lead_ns = LEAD_NS + 2 * rtt_ns
 
     def certified(self, certificate: BatchCertificate) -> None:
         """A batch has a certificate: collators of its shard are at work."""

@@ -56,6 +56,9 @@ class BlockSink(Protocol):
     def statement(self, statement: Statement) -> None:
         """Note a statement that is verified and waits to be ordered."""
 
+    def proposed(self, payload: Payload) -> None:
+        """Note a payload that somebody proposed."""
+
     def behind(self, height_at_least: int, hints: Sequence[int]) -> None:
         """Others are further than votes can bring us."""
 
@@ -214,6 +217,14 @@ class Ordering:
         self._advance()
         self.reconsider()
 
+    def unlisted_batches(self, uid: int) -> int:
+        """Return how many certified batches of a shard no payload above the final height lists."""
+        listed: dict[bytes, None] = {}
+        for payload in self._bodies.values():
+            if (payload.height or 0) > self.height:
+                listed.update(dict.fromkeys(payload.items))
+        return self.pool.unordered_batches(uid, listed)
+
     # --- Build -----------------------------------------------------------------------------------
 
     def build(self, question: Build) -> None:
@@ -350,6 +361,7 @@ class Ordering:
         self._fetcher.arrived(digest)
         self._bodies[digest] = payload
         self._desk.put(Write("bodies", digest, body))
+        self._sink.proposed(payload)
 
     def _recheck(self) -> None:
         for digest in list(self._checks):

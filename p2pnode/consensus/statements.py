@@ -73,12 +73,18 @@ class StatementPool:
         """Tell whether something should be proposed."""
         return bool(self._waiting)
 
-    def unordered_batches(self, uid: int) -> int:
-        """Return how many certified batches of a shard wait to be ordered."""
+    def unordered_batches(self, uid: int, excluded: Collection[bytes]) -> int:
+        """Return how many certified batches of a shard wait to be ordered.
+
+        Args:
+            uid: The shard.
+            excluded: Digests not counted.
+        """
         return sum(
             1
             for digest in self._waiting
-            if isinstance(s := self._known[digest].statement, BatchCertificate)
+            if digest not in excluded
+            and isinstance(s := self._known[digest].statement, BatchCertificate)
             and s.header.uid == uid
         )
 

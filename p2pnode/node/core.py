@@ -24,7 +24,7 @@ from p2pnode.execution.outcomes import Reason, Status
 from p2pnode.execution.pipeline import ExecutedBlock, Pipeline
 from p2pnode.execution.results import quorum_of
 from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
-from p2pnode.gossip.topics import protocol_id, transaction_topic
+from p2pnode.gossip.topics import transaction_topic
 from p2pnode.mempool.admission import Rules
 from p2pnode.mempool.collator import Collator, CollatorConfig
 from p2pnode.mempool.intake import Intake
@@ -61,7 +61,7 @@ from p2pnode.types.messages import (
     Transactions,
     decode_frame,
 )
-from p2pnode.types.payload import Block
+from p2pnode.types.payload import Block, Payload
 from p2pnode.types.statement import BatchCertificate, Statement
 
 SUMMARY_PERIOD_NS: Final = 2_000_000_000
@@ -215,6 +215,8 @@ class Core:
                 self.shelf,
                 self.ordering.own_statement,
                 self.heights,
+                self.pool,
+                self.ordering.unlisted_batches,
             )
 
     # --- the two ways in -------------------------------------------------------------------------
@@ -263,6 +265,8 @@ class Core:
                 self.catchup.lost(peer)
             case RttIn(rtt_ns):
                 self.ordering.host.tune(2 * rtt_ns)
+                if self.lanes is not None:
+                    self.lanes.measured_rtt(rtt_ns)
             case _:
                 assert_never(given)
         return self.desk.drain()
@@ -367,6 +371,11 @@ class Core:
                 self.lanes.certified(statement)
             self._wake_lanes()
 
+    def proposed(self, payload: Payload) -> None:
+        """Somebody proposed a payload."""
+        if payload.items and self.lanes is not None:
+            self.lanes.listed()
+
     def behind(self, height_at_least: int, hints: Sequence[int]) -> None:
         """The engine can't follow by votes."""
         self.catchup.behind(height_at_least)
@@ -433,10 +442,6 @@ class Core:
     def heights(self) -> tuple[int, int]:
         """Return (final height, executed height)."""
         return self.ordering.height, self.pipeline.height
-
-    def protocol_id(self, name: str) -> str:
-        """Return the id of a request protocol on this chain."""
-        return protocol_id(self.chain.id, name)
 
     def quorum_rtt_s(self, rtts: Mapping[bytes, float]) -> float | None:
         """Return the round trip to the farthest of the nearest quorum; None when too few are known.

@@ -19,7 +19,7 @@ from p2pnode.execution.outcomes import Status
 from p2pnode.execution.pipeline import ExecutedBlock
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.gossip.validation import judge_transactions
-from p2pnode.mempool.pool import Batched, Pooled
+from p2pnode.mempool.report import Batched, Pooled
 from p2pnode.node import recovery
 from p2pnode.node.core import Core, Identity
 from p2pnode.node.index import TABLE as OUTCOMES
@@ -44,7 +44,6 @@ from p2pnode.node.status import (
     peer_id_text,
 )
 from p2pnode.ports import PeerId, Verdict
-from p2pnode.sync import catchup, fetcher
 from p2pnode.types.chain import Chain
 from p2pnode.types.effects import Effect, Emit, Input
 from p2pnode.types.genesis import FIRST_UID, decode_genesis
@@ -162,8 +161,7 @@ class Node:
     def attach(self) -> None:
         """Register topics and protocols with the network; before the network runs."""
         network = self._ports.network
-        names = {n: self.core.protocol_id(n) for n in (catchup.PROTOCOL, fetcher.PROTOCOL)}
-        self._server.attach(network, names)
+        self._server.attach(network)
         network.subscribe(transaction_topic(self.chain.id, 0), self._judge)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -18,7 +18,8 @@ from p2pnode.execution.pipeline import KEY_EXECUTED, KEY_INBOXES, KEY_RESULTS
 from p2pnode.execution.ranges import Layout, genesis_layout
 from p2pnode.execution.state import ShardState, key_range
 from p2pnode.execution.system import SystemExecutor
-from p2pnode.keys.safesigner import RECORD_BYTES_MAX, RECORD_SIGNED, SafeSigner, record_code
+from p2pnode.keys.records import RECORD_BYTES_MAX, RECORD_SIGNED, record_code
+from p2pnode.keys.safesigner import SafeSigner
 from p2pnode.node.core import Recovered
 from p2pnode.ports import Store
 from p2pnode.types.batch import DATA_BYTES_MAX, decode_batch_header

@@ -389,7 +389,7 @@ class Shell:
             async with self._requests:
                 body = await self._ports.network.request(
                     effect.peer,
-                    self._core.protocol_id(effect.protocol),
+                    effect.protocol,
                     effect.body,
                     timeout_s=effect.timeout_ns / NS_PER_S,
                 )

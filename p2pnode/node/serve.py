@@ -19,15 +19,10 @@ class StoreServer:
         """Serve from a store."""
         self._store = store
 
-    def attach(self, network: Network, protocol_id: dict[str, str]) -> None:
-        """Register with a network, before it runs.
-
-        Args:
-            network: The node's.
-            protocol_id: Full ids by short name.
-        """
-        network.serve(protocol_id[catchup.PROTOCOL], self.blocks)
-        network.serve(protocol_id[fetcher.PROTOCOL], self.fetch)
+    def attach(self, network: Network) -> None:
+        """Register with a network, before it runs."""
+        network.serve(catchup.PROTOCOL, self.blocks)
+        network.serve(fetcher.PROTOCOL, self.fetch)
 
     async def blocks(self, peer: PeerId, body: bytes) -> bytes:
         """Return contiguous blocks with their statements, as many as fit."""

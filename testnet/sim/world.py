@@ -238,12 +238,13 @@ def run_deterministically(main: Callable[[], Awaitable[None]], seed: int) -> Non
     """
     from trio._core import _run
 
-    previous = _run._ALLOW_DETERMINISTIC_SCHEDULING
-    _run._ALLOW_DETERMINISTIC_SCHEDULING = True
+    flag = "_ALLOW_DETERMINISTIC_SCHEDULING"
+    previous = getattr(_run, flag)
+    setattr(_run, flag, True)
     state = _run._r.getstate()
     _run._r.seed(seed)
     try:
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING = previous
+        setattr(_run, flag, previous)
         _run._r.setstate(state)

@@ -1,0 +1,247 @@
+"""A node as a process runs it: real network, disk, clock and API around one `Node`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from p2pnode.crypto import peer_id_of
+from p2pnode.errors import ConfigError
+from p2pnode.keys import keystore
+from p2pnode.keys.keystore import Purpose
+from p2pnode.keys.verifier import ThreadVerifier
+from p2pnode.net.config import NetworkConfig
+from p2pnode.node.config import NodeConfig
+from p2pnode.node.inputs import encode_input
+from p2pnode.node.node import Node, NodeSetup
+from p2pnode.node.recovery import head_height
+from p2pnode.node.runtime import Ports
+from p2pnode.node.status import NodeStatus, peer_id_text
+from p2pnode.store.lmdb import LmdbStore
+from p2pnode.store.wal import open_log
+from p2pnode.telemetry.logging import (
+    LogOptions,
+    configure,
+    default_console,
+    get_logger,
+    release_libraries,
+)
+from p2pnode.telemetry.recorder import Recorder, RecorderOptions
+from p2pnode.telemetry.resources import ResourceSampler
+from p2pnode.telemetry.status_line import status_line
+from p2pnode.types.effects import Emit, Input
+from p2pnode.types.genesis import chain_id, decode_genesis
+
+QUIET_EVENTS: Final = frozenset(("engine_entered", "batch_refused"))
+"""Events that happen at every height: logged at level debug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a node that has started is reached."""
+
+    rpc_url: str
+    """JSON-RPC: POST here."""
+    metrics_url: str
+    p2p_address: str
+    """Multiaddress with /p2p/, for others' bootstrap lists."""
+    peer_id: str
+    """Base58."""
+
+
+class SystemClock:
+    """ports.Clock of the machine."""
+
+    def now_ns(self) -> int:
+        """Monotonic nanoseconds."""
+        return time.monotonic_ns()
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+
+async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -> None:
+    """Run a node until cancelled.
+
+    Args:
+        config: Everything the operator says.
+        on_ready: Called once, when the API answers and peers can connect.
+
+    Raises:
+        P2PNodeError: A key, the genesis document, the store or the log can't be used, or a port is
+            taken; nothing was changed then.
+    """
+    log_options = LogOptions(
+        file=config.log_path,
+        level=config.log_level,
+        console=default_console(config.log_console),
+        file_bytes_max=config.log_file_bytes_max,
+        files_max=config.log_files_max,
+    )
+    configure(log_options, node=config.name)
+    # Heavy imports (1.3 s) come after the log: libp2p sets up logging of its own on import.
+    from p2pnode.api.app import ApiOptions
+    from p2pnode.api.server import serve as serve_api
+    from p2pnode.net.libp2p import Libp2pNetwork
+
+    release_libraries()
+    log = get_logger("node")
+    document = _read_genesis(config.genesis_path)
+    genesis = decode_genesis(document)
+    node_key = keystore.load(config.node_key_path, Purpose.NODE)
+    keys = [keystore.load(path, Purpose.VALIDATOR) for path in config.validator_key_paths]
+    if len(keys) > 1:
+        raise ConfigError(f"{len(keys)} validator keys are configured, a node signs with one")
+    for key in (node_key, *keys):
+        if key.test and not genesis.name.startswith("test-"):
+            raise ConfigError(
+                f"a key derived from a public test seed can't be used on chain {genesis.name!r}"
+            )
+    host, port = _listen_address(config)
+    network = Libp2pNetwork(
+        NetworkConfig(
+            seed=node_key.secret.seed,
+            chain=chain_id(document),
+            host=host,
+            port=port,
+            bootstrap=config.network_bootstrap,
+        )
+    )
+    store = LmdbStore(config.data_dir / "store", map_bytes_max=config.store_size_bytes_max)
+    opened = open_log(config.data_dir / "signed.wal")
+    recorder = _open_recorder(config)
+    try:
+        if opened.notice:
+            log.warning("log_recovered", notice=opened.notice)
+        setup = NodeSetup(
+            name=config.name,
+            document=document,
+            validator_key=keys[0].secret if keys else None,
+            # A new log beside a store with blocks: whatever was signed has been forgotten.
+            log_lost=opened.created and head_height(store) > 0,
+        )
+        ports = Ports(
+            network=network,
+            clock=SystemClock(),
+            store=store,
+            log=opened.log,
+            verifier=ThreadVerifier(threads_max=config.verify_threads_max),
+            sync_in_thread=True,
+        )
+
+        def record(now_ns: int, wall_ms: int, given: Input) -> None:
+            assert recorder is not None
+            recorder.record(now_ns, encode_input(wall_ms, given))
+
+        def on_event(event: Emit) -> None:
+            level = "debug" if event.event in QUIET_EVENTS else "info"
+            fields = {k: _plain(v) for k, v in event.data.items() if k != "payload"}
+            getattr(log, level)(event.event, **fields)
+
+        node = Node(
+            setup, ports, record=record if recorder is not None else None, on_event=on_event
+        )
+        if node.signer is not None and node.signer.observing_until_epoch is not None:
+            log.warning("observing_only", until_epoch=node.signer.observing_until_epoch)
+        node.attach()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(network.run)
+            await nursery.start(node.run)
+            view = MeasuredNode(node)
+            options = ApiOptions(
+                host=config.api_host,
+                port=config.api_port,
+                request_bytes_max=config.api_request_bytes_max,
+                connections_max=config.api_connections_max,
+                origins=config.api_origins,
+            )
+            api_port = await nursery.start(serve_api, view, options)
+            url = f"http://{config.api_host}:{api_port}"
+            peer = peer_id_text(peer_id_of(node_key.secret.public))
+            running = Running(url, f"{url}/metrics", network.address, peer)
+            log.info("node_ready", rpc=url, p2p=network.address, chain=node.chain.id.hex())
+            on_ready(running)
+            if config.log_status_interval_s > 0 and not config.log_console:
+                nursery.start_soon(_log_status, view, config.log_status_interval_s)
+    finally:
+        opened.log.close()
+        store.close()
+        if recorder is not None:
+            recorder.close()
+
+
+class MeasuredNode:
+    """A node together with what its process costs: what the API shows (`api.view.NodeView`)."""
+
+    def __init__(self, node: Node) -> None:
+        """Wrap a node of this process."""
+        self._node = node
+        self._sampler = ResourceSampler()
+        self.submit = node.submit
+        self.transaction = node.transaction
+        self.account = node.account
+        self.block = node.block
+        self.peers = node.peers
+        self.validators = node.validators
+        self.genesis = node.genesis
+        self.events = node.events
+        self.metrics = node.metrics
+
+    def status(self) -> NodeStatus:
+        """Return the node at this moment, with CPU and memory of the process."""
+        resources = self._sampler.sample()
+        return replace(
+            self._node.status(), cpu_s=resources.cpu_s, memory_bytes=resources.memory_bytes
+        )
+
+
+async def _log_status(view: MeasuredNode, interval_s: float) -> None:
+    log = get_logger("status")
+    previous: NodeStatus | None = None
+    while True:
+        status = view.status()
+        log.info("status", line=status_line(status, previous, interval_s))
+        previous = status
+        await trio.sleep(interval_s)
+
+
+def _listen_address(config: NodeConfig) -> tuple[str, int]:
+    """Return (IP address, TCP port) of the one multiaddress to listen on."""
+    if len(config.network_listen) != 1:
+        raise ConfigError(f"network.listen has {len(config.network_listen)} addresses, 1 expected")
+    parts = config.network_listen[0].split("/")
+    if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp":
+        raise ConfigError(
+            f"network.listen {config.network_listen[0]!r}: /ip4/<address>/tcp/<port> expected"
+        )
+    if not parts[4].isdigit() or int(parts[4]) > 65535:
+        raise ConfigError(f"network.listen: {parts[4]!r} is no port")
+    return parts[2], int(parts[4])
+
+
+def _read_genesis(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"genesis document {path}: {error.strerror}") from None
+
+
+def _open_recorder(config: NodeConfig) -> Recorder | None:
+    if not config.record_inputs:
+        return None
+    options = RecorderOptions(
+        folder=config.data_dir / "recording",
+        file_bytes_max=config.record_file_bytes_max,
+        files_max=config.record_files_max,
+    )
+    return Recorder(options, config.name.encode())
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
