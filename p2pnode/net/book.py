@@ -238,6 +238,14 @@ class AddressBook:
         if entry is not None:
             entry.next_dial_s = until_s
 
+    def misses_someone(self, connected: Mapping[PeerId, object]) -> bool:
+        """Tell whether a peer that is to be kept connected is not."""
+        return any(
+            peer not in connected
+            for peer, entry in self._entries.items()
+            if entry.bootstrap or entry.wanted
+        )
+
     def next_due_s(self, now_s: float) -> float:
         """Return the earliest time `due` may return more, infinity for never."""
         return min(

@@ -26,6 +26,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pa
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
@@ -79,6 +80,12 @@ class Noise(NoiseTransport):
         return session
 
 
+class _NoAutoConnector(AutoConnector):
+    """Does not connect to whoever is known, which libp2p does up to its high watermark."""
+
+    async def maybe_connect(self) -> None: ...
+
+
 class SafeSwarm(Swarm):
     """A swarm in which an error ends one connection instead of everything.
 
@@ -88,6 +95,10 @@ class SafeSwarm(Swarm):
     def set_inbound_max(self, inbound_max: int) -> None:
         """Bound the connections others dialled, those in their handshake included."""
         self._inbound_limiter = trio.CapacityLimiter(inbound_max)
+
+    def connect_to_nobody(self) -> None:
+        """Leave dialling to us."""
+        self.auto_connector = _NoAutoConnector(self)
 
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         start = muxed_conn.start
@@ -181,6 +192,7 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
         ),
     )
     swarm.set_inbound_max(config.limits.inbound_max)
+    swarm.connect_to_nobody()
     host = BasicHost(network=swarm, disable_identify_address_discovery=True)
     # The host asks every peer to identify itself, in tasks of Trio's own nursery whose errors end
     # the process. We need nothing of it; other implementations may ask us.

@@ -151,6 +151,7 @@ class Libp2pNetwork:
         self._listening = ""
         self._nursery: trio.Nursery | None = None
         self._wake_dialler = trio.Event()
+        self._wake_exchange = trio.Event()
         self._dials_failed = 0
         self._frames_refused = 0
         self._stream_errors = 0
@@ -290,6 +291,7 @@ class Libp2pNetwork:
             {peer: [a.partition("/p2p/")[0] for a in known] for peer, known in addresses.items()}
         )
         self._wake_dialler.set()
+        self._wake_exchange.set()
 
     def _check_not_running(self) -> None:
         if self._nursery is not None:
@@ -430,8 +432,11 @@ class Libp2pNetwork:
     async def _run_exchange(self) -> None:
         assert self._nursery is not None
         while True:
-            await trio.sleep(self._config.exchange_interval_s)
-            if len(self._sessions) < self._config.peers_wanted:
+            self._wake_exchange = trio.Event()
+            with trio.move_on_after(self._config.exchange_interval_s):
+                await self._wake_exchange.wait()
+            few = len(self._sessions) < self._config.peers_wanted
+            if few or self._book.misses_someone(self._sessions):
                 for session in list(self._sessions.values()):
                     self._nursery.start_soon(self._exchange, session)
 
