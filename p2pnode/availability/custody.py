@@ -217,14 +217,24 @@ class Custody:
             validators: Its validator set.
             start_height: Last height of the epoch before.
         """
+        self.foresee_epoch(epoch, executors, validators, start_height)
+        self._current = epoch
+        for old in [e for e in self._epochs if e < epoch - 1]:
+            del self._epochs[old]
+
+    def foresee_epoch(
+        self,
+        epoch: int,
+        executors: Mapping[int, Sequence[bytes]],
+        validators: Sequence[Validator],
+        start_height: int,
+    ) -> None:
+        """Accept batches of an epoch before it is entered, by collators that are a little ahead."""
         self._epochs[epoch] = _Epoch(
             {uid: frozenset(keys) for uid, keys in executors.items()},
             tuple(validators),
             start_height,
         )
-        self._current = epoch
-        for old in [e for e in self._epochs if e < epoch - 1]:
-            del self._epochs[old]
 
     # --- offers ----------------------------------------------------------------------------------
 
@@ -243,7 +253,7 @@ class Custody:
 
         Raises:
             ForeignChainError: Of another chain.
-            EpochError: Of an epoch that is over or to come.
+            EpochError: Of an epoch that is over, or unknown.
             NotExecutorError: Its collator may not collate.
             VoidBatchError: Its kind, scheme or shape is not allowed.
             BatchTooLargeError: It has more bytes than a collator may pack.
@@ -256,6 +266,7 @@ class Custody:
         if (
             epoch is None
             or self._current is None
+            or header.epoch > self._current + 1
             or (
                 header.epoch < self._current
                 and height > self._epochs[self._current].start_height + config.epoch_overlap_heights

@@ -94,6 +94,14 @@ class Lanes:
         keys = [v.public_key for v in validators]
         self._collator.enter_epoch(epoch, keys)
         self._custody.enter_epoch(epoch, {FIRST_UID: keys}, validators, start_height)
+        # Collators that executed the epoch's last height before us must not wait for us.
+        following = self._chain.validators_of(epoch + 1)
+        self._custody.foresee_epoch(
+            epoch + 1,
+            {FIRST_UID: [v.public_key for v in following]},
+            following,
+            self._chain.first_height(epoch + 1) - 1,
+        )
 
     # --- own batches -----------------------------------------------------------------------------
 
@@ -300,6 +308,7 @@ class Lanes:
         Returns:
             Writes that delete batches kept long enough.
         """
+        self._collator.follow(self._desk.now_ns, height)
         for header in ordered:
             self._custody.ordered(height, header.uid, header.collator, header.sequence)
             self._collator.progressed(self._desk.now_ns)

@@ -123,7 +123,7 @@ class Collator:
         self._epoch = 0
         self._executors_count = 0
         self._own_index: int | None = None
-        self._height: int | None = None
+        self._height = -1
         self._turn_ns = 0
         self._progress_ns = 0
         self._unordered: dict[int, int] = {}
@@ -145,6 +145,12 @@ class Collator:
             return None
         return (self._own_index - height) % self._executors_count
 
+    def follow(self, now_ns: int, height: int) -> None:
+        """Note when a height was executed: the turn, and its hold, begin then."""
+        if height > self._height:
+            self._height = height
+            self._turn_ns = now_ns
+
     def due(self, now_ns: int, height: int, delta_ns: int) -> Plan | int | None:
         """Decide whether to pack a batch.
 
@@ -158,9 +164,7 @@ class Collator:
             due by time alone. Ask again too after transactions, certificates and blocks came.
         """
         self._pool.release(now_ns)
-        if height != self._height:
-            self._height = height
-            self._turn_ns = now_ns
+        self.follow(now_ns, height)
         release_ns = self._pool.release_at_ns
         position = self.position(height)
         since_ns = self._pool.waiting_since_ns

@@ -228,7 +228,7 @@ class Pool:
                 self._batched_count -= 1
                 self._line.leave(now_ns, entry)
                 touched[entry.transaction.sender] = None
-        touched.update(batch.blocked)
+        # Whoever was blocked by this batch has a transaction in it, or in a later one by now.
         self._line.requeue(touched)
 
     def release(self, now_ns: int) -> None:

@@ -280,4 +280,4 @@ class PoolAgainstModel(RuleBasedStateMachine):
 
 
 TestPoolAgainstModel = PoolAgainstModel.TestCase
-TestPoolAgainstModel.settings = settings(max_examples=60, stateful_step_count=40)
+TestPoolAgainstModel.settings = settings(max_examples=150, stateful_step_count=50)

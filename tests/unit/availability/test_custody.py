@@ -102,6 +102,16 @@ def test_batches_of_the_epoch_before_are_accepted_for_some_heights():
         c.screen(0, header, 300)
 
 
+def test_a_foreseen_epoch_is_accepted_and_no_later_one():
+    c = custody()
+    c.foresee_epoch(4, EXECUTORS, SET, start_height=200)
+    c.foresee_epoch(5, EXECUTORS, SET, start_height=300)
+    c.screen(0, batch(epoch=4)[0], 199)
+    c.screen(0, batch(epoch=3)[0], 199)
+    with pytest.raises(EpochError):
+        c.screen(0, batch(epoch=5)[0], 199)
+
+
 def test_nothing_is_accepted_before_the_first_epoch():
     c = Custody(CustodyConfig.of(CHAIN, Parameters()), SCHEME)
     with pytest.raises(EpochError) as caught:

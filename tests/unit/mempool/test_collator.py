@@ -129,6 +129,22 @@ def test_at_a_new_height_the_one_in_turn_holds_on_for_its_predecessors_last_batc
     assert isinstance(c.due(340 * MS, 1, DELTA), Plan)
 
 
+def test_the_hold_counts_from_the_execution_of_the_height_though_nobody_asked_then():
+    p = pool()
+    c = settled(collator(p, index=1), height=0)
+    put(p, transaction(1, 0), now_ns=0)
+    c.follow(300 * MS, 1)
+    assert isinstance(c.due(340 * MS, 1, DELTA), Plan)
+
+
+def test_an_earlier_height_begins_no_new_turn():
+    p = pool()
+    c = settled(collator(p, index=1), height=1)
+    put(p, transaction(1, 0), now_ns=0)
+    c.follow(100 * MS, 0)
+    assert isinstance(c.due(100 * MS, 1, DELTA), Plan)
+
+
 def test_the_hold_ends_before_the_turn_however_fast_the_heights():
     parameters = Parameters(block_interval_ms=20, batch_wait_ms=40)
     assert CollatorConfig.of(CHAIN, 1, OWN, parameters).hold_ns == 5 * MS

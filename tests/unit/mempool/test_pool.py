@@ -326,6 +326,25 @@ def test_a_long_queue_serves_a_new_sender_before_the_second_of_a_busy_one():
     assert [t.sender for t in taken] == [address(1), address(2), address(1)]
 
 
+def test_whoever_is_in_turn_waits_longest_even_after_turns_were_taken():
+    p = pool()
+    put(p, transaction(1, 0), transaction(1, 1), now_ns=5)
+    put(p, transaction(2, 0), now_ns=100)
+    assert [t.sender for t in take(p, 1, now_ns=200, count_max=1)] == [address(1)]
+    assert p.waiting_since_ns == 100
+    assert [t.sender for t in take(p, 2, now_ns=200, count_max=1)] == [address(2)]
+    assert p.waiting_since_ns == 100
+
+
+def test_a_gap_makes_all_behind_it_unready_in_the_counts_too():
+    p = pool()
+    put(p, *(transaction(1, n, last_valid_height=5 + n) for n in range(4)))
+    assert p.ready_count == 4
+    p.expire(6)
+    assert p.ready_count == p.ready_bytes == 0
+    assert len(p) == 2
+
+
 def test_the_balance_is_read_at_admission_only():
     p = pool()
     t = transaction(1, 0, fee_limit=10)
