@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import trio
 
-from p2pnode.crypto import sha256
 from p2pnode.net.link import Call, Link, LinkProfile
 from p2pnode.net.mesh import Mesh
 from p2pnode.net.virtual import VirtualTime
@@ -110,6 +109,7 @@ class MemoryHub:
         self._lost = 0
         self._overflow = 0
         self._hops = 0
+        self._published = 0
         self._duplicates = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -257,9 +257,10 @@ class MemoryHub:
 
     def spread(self, node: MemoryNetwork, topic: str, data: bytes) -> None:
         """Publish a message from `node`."""
-        message_id = sha256(data)
-        if node.is_new(topic, message_id):
-            self._forward(node, topic, data, message_id, node.peer_id)
+        # As with gossipsub (origin and sequence number): the same bytes again are another message.
+        self._published += 1
+        node.is_new(self._published)
+        self._forward(node, topic, data, self._published, node.peer_id)
 
     def neighbours(self, topic: str, peer: PeerId) -> tuple[PeerId, ...]:
         """Return whom a node sends the messages of a topic, ascending by id."""
@@ -334,7 +335,7 @@ class MemoryHub:
             self._overflow += 1
 
     def _forward(
-        self, node: MemoryNetwork, topic: str, data: bytes, message_id: bytes, came_from: PeerId
+        self, node: MemoryNetwork, topic: str, data: bytes, message_id: int, came_from: PeerId
     ) -> None:
         for peer in self.neighbours(topic, node.peer_id):
             link = node.links.get(peer)
@@ -348,7 +349,7 @@ class MemoryHub:
                 if due >= 0:
                     self._at(due, self._message_arrives, link, (topic, message_id), data)
 
-    def _message_arrives(self, link: Link, name: tuple[str, bytes], data: bytes) -> None:
+    def _message_arrives(self, link: Link, name: tuple[str, int], data: bytes) -> None:
         node = link.receiver
         topic, message_id = name
         if not (link.open and node.up):
@@ -356,7 +357,7 @@ class MemoryHub:
             return
         node.bytes_received += len(data)
         validate = node.topics.get(topic)
-        if validate is None or not node.is_new(topic, message_id):
+        if validate is None or not node.is_new(message_id):
             self._duplicates += 1
             return
         forwarder = link.sender.peer_id

@@ -74,8 +74,8 @@ class MemoryNetwork:
         self._asked = 0
         self._scores: dict[PeerId, float] = {}
         self._banned_until: dict[PeerId, float] = {}
-        self._seen: dict[tuple[str, bytes], None] = {}
-        self._seen_before: dict[tuple[str, bytes], None] = {}
+        self._seen: dict[int, None] = {}
+        self._seen_before: dict[int, None] = {}
 
     @property
     def peer_id(self) -> PeerId:
@@ -179,14 +179,13 @@ class MemoryNetwork:
         """Tell whether a peer is refused at present."""
         return trio.current_time() < self._banned_until.get(peer, 0.0)
 
-    def is_new(self, topic: str, message_id: bytes) -> bool:
+    def is_new(self, message_id: int) -> bool:
         """Tell whether a message was never seen here, and remember it."""
-        key = (topic, message_id)
-        if key in self._seen or key in self._seen_before:
+        if message_id in self._seen or message_id in self._seen_before:
             return False
         if len(self._seen) >= SEEN_MAX:
             self._seen, self._seen_before = {}, self._seen
-        self._seen[key] = None
+        self._seen[message_id] = None
         return True
 
     def answer(self, peer: PeerId, protocol: str, body: bytes, call: Call) -> None:
