@@ -2,7 +2,7 @@
 
 libsodium runs without the interpreter's lock, but takes it back after every check. While the event
 loop is busy a worker waits for it a whole switch interval each time, 5 ms by default: 200 checks a
-second instead of 20,000. A process that uses ThreadVerifier therefore sets
+second instead of 20,000, on two free cores. A process that uses ThreadVerifier therefore sets
 `sys.setswitchinterval(SWITCH_INTERVAL_S)` when it starts; it is the process's to set, so no code
 here does.
 """
@@ -107,7 +107,7 @@ class _Book:
         """Find out which checks are still to be done, each once."""
         batch = _Batch([memo_key(check) for check in checks], {}, {})
         for key, check in zip(batch.keys, checks, strict=True):
-            if key is None or key in batch.answers or key in batch.todo:
+            if key is None:
                 continue
             answer = self._memo.get(key)
             if answer is None:

@@ -17,7 +17,11 @@ from p2pnode.store.tables import FORMAT_KEY, FORMAT_TABLE
 from p2pnode.types.effects import Write
 
 TABLES = ("blocks", "accounts", "meta")
-KEYS = st.binary(min_size=1, max_size=2) | st.binary(min_size=510, max_size=511)
+KEYS = (
+    st.sampled_from([b"a", b"b", b"b\x00", b"c"])
+    | st.binary(min_size=1, max_size=2)
+    | st.binary(min_size=510, max_size=511)
+)
 WRITES = st.lists(
     st.builds(
         Write,

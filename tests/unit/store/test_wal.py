@@ -457,6 +457,10 @@ def test_a_crash_at_any_step_and_byte_of_a_growth_is_recovered(segments_more: in
             half._unsynced = list(file._unsynced)
             half.crash(kept)
             life = opened(half)
+            promised = max(
+                int.from_bytes(half.load()[slot + 12 : slot + 16], "little") for slot in (0, 2048)
+            )
+            assert len(half.load()) == HEADER_BYTES + promised * SEGMENT_BYTES
             found = life.log.records()
             assert found == (synced + extra)[: len(found)]
             assert len(found) >= len(synced)
