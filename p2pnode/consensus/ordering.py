@@ -515,8 +515,8 @@ class Ordering:
             statements = tuple(known[digest][1] for digest in payload.items)
             self._keep_body(block.hash, block.payload, payload)
             last = self._append(block, payload, statements)
-        self._delivers.clear()
         self.host.synced(Floor(last.height, last.hash, last.proof))
+        self._advance()
         self.reconsider()
 
     def _append(self, block: Block, payload: Payload, statements: tuple[Statement, ...]) -> Block:

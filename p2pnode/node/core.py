@@ -64,10 +64,10 @@ from p2pnode.types.messages import (
 from p2pnode.types.payload import Block, Payload
 from p2pnode.types.statement import BatchCertificate, Statement
 
-SUMMARY_PERIOD_NS: Final = 2_000_000_000
+SUMMARY_PERIOD_NS: Final = 1_000_000_000
 """Every so often our summary goes to one validator in turn (anti-entropy)."""
 
-STALL_NS: Final = 4_000_000_000
+STALL_NS: Final = 1_500_000_000
 """Nothing final for so long while there is demand: the summary goes to all validators."""
 
 

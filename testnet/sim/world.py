@@ -13,17 +13,18 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import trio
-import trio.testing
+
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.keys.keystore import derive_test_key
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
+from p2pnode.net.virtual import VirtualTime
 from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.runtime import Ports
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from p2pnode.types.effects import Effect, FrameIn, Input, TopicIn
-from p2pnode.types.genesis import Genesis, GenesisAccount, Parameters, Validator, decode_genesis
+from p2pnode.types.genesis import Genesis, decode_genesis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -73,31 +74,6 @@ class Machine:
         return peer_id_of(self.network_key.public)
 
 
-def make_genesis(
-    *,
-    name: str,
-    validators: int,
-    seed: int,
-    engine: str,
-    scheme: str = "inline",
-    parameters: Parameters,
-    accounts: tuple[GenesisAccount, ...],
-    powers: tuple[int, ...] = (),
-    time_ms: int = WALL_START_MS,
-) -> Genesis:
-    """Return the genesis of a chain for tests whose keys derive from a seed."""
-    members = tuple(
-        Validator(
-            derive_test_key(seed, "validator", i).public,
-            powers[i] if powers else 1,
-            peer_id_of(derive_test_key(seed, "node", i).public),
-        )
-        for i in range(validators)
-    )
-    ordered = tuple(sorted(accounts, key=lambda a: a.address))
-    return Genesis(name, time_ms, engine, scheme, members, parameters, ordered)
-
-
 class World:
     """The machines, the medium between them, and the trace of what they were told."""
 
@@ -117,6 +93,9 @@ class World:
         self.trace = sha256()
         self.inputs_count = 0
         self.before_effect: Callable[[Machine, Effect], None] | None = None
+        """Called before each effect is carried out; may raise CrashHere."""
+        self.on_start: Callable[[Machine, Node], None] | None = None
+        """Called with every new life, before it takes inputs."""
         self._crash_rng = random.Random(f"{seed}/crash")
         self.machines = [
             Machine(
@@ -167,6 +146,8 @@ class World:
         hook = self.before_effect
         before = (lambda effect: hook(machine, effect)) if hook is not None else None
         machine.node = Node(setup, ports, record=record, before_effect=before)
+        if self.on_start is not None:
+            self.on_start(machine, machine.node)
         machine.stopped = trio.Event()
         await self._nursery.start(self._live, machine)
 
@@ -244,7 +225,7 @@ def run_deterministically(main: Callable[[], Awaitable[None]], seed: int) -> Non
     state = _run._r.getstate()
     _run._r.seed(seed)
     try:
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        trio.run(main, clock=VirtualTime())
     finally:
         setattr(_run, flag, previous)
         _run._r.setstate(state)
