@@ -45,6 +45,9 @@ QUEUE_S_MAX: Final = 10.0
 FrameHook: TypeAlias = Callable[[PeerId, PeerId, Lane, bytes], bytes | None]
 """Sees (sender, receiver, lane, frame) as it is sent; returns what travels, None to drop it."""
 
+BugHook: TypeAlias = Callable[[PeerId, Exception], None]
+"""Is told (node, error); then the message is ignored, or the request fails, as on real networks."""
+
 _LOST: Final = -1.0
 _REFUSED: Final = -2.0
 
@@ -92,6 +95,8 @@ class MemoryHub:
         """
         self.on_frame: FrameHook | None = None
         """Hook of recorders and adversaries; see `FrameHook`."""
+        self.on_bug: BugHook | None = None
+        """Takes what a node's own validator or handler raised; without it a bug ends the run."""
         self._random = rng.random
         self._rng = rng
         self._links = links if links is not None else LinkProfile()
@@ -361,7 +366,14 @@ class MemoryHub:
             self._duplicates += 1
             return
         forwarder = link.sender.peer_id
-        match validate(forwarder, data):
+        try:
+            verdict = validate(forwarder, data)
+        except Exception as error:
+            if self.on_bug is None:
+                raise
+            self.on_bug(node.peer_id, error)
+            verdict = Verdict.IGNORE
+        match verdict:
             case Verdict.ACCEPT:
                 node.messages_received += 1
                 self._deliver(node, Published(topic, forwarder, data))

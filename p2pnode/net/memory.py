@@ -212,6 +212,11 @@ class MemoryNetwork:
             answer = await handler(peer, body)
         except P2PNodeError as error:
             self._reply(peer, call, None, f"{type(error).__name__} there")
+        except Exception as error:
+            if self.hub.on_bug is None:
+                raise
+            self.hub.on_bug(self._peer_id, error)
+            self._reply(peer, call, None, "internal error there")
         else:
             self._reply(peer, call, answer, "")
         finally:
