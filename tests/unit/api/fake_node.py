@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import trio
 
@@ -74,7 +74,7 @@ class FakeNode:
         return (ValidatorRow(0, "00" * 32, 1, "12D3Koo", own=True, connected=True),)
 
     def genesis(self) -> GenesisInfo:
-        parameters = {"fee_base": Parameters().fee_base, "fee_action": Parameters().fee_action}
+        parameters = asdict(Parameters())
         return GenesisInfo(
             STATUS.chain, "test-amber", 1, "simplex", "inline", 4, 2, parameters, {0: Amount(9)}
         )

@@ -1,0 +1,61 @@
+"""Where a command prints: data on stdout, words on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The two streams of a command, and the time it waits by."""
+
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    """Data: what a pipe should get."""
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    """Words: what a person should read."""
+    quiet: bool = False
+    """Say nothing but data and errors."""
+    json: bool = False
+    """Data as JSON."""
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def colours(self) -> bool:
+        """Whether words may be coloured: on a terminal, unless NO_COLOR is set."""
+        return self.err.isatty() and not os.environ.get("NO_COLOR")
+
+    def data(self, text: str) -> None:
+        """Print a line of data."""
+        print(text, file=self.out, flush=True)
+
+    def document(self, value: Any) -> None:
+        """Print data as JSON: one object on one line, indented on a terminal."""
+        indent = 2 if self.out.isatty() else None
+        self.data(json.dumps(value, indent=indent, ensure_ascii=False))
+
+    def pairs(self, rows: Sequence[tuple[str, object]]) -> None:
+        """Print names and values in two columns."""
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            self.data(f"{name:<{width}}  {value}")
+
+    def say(self, text: str) -> None:
+        """Print words, unless quiet."""
+        if not self.quiet:
+            print(text, file=self.err, flush=True)
+
+    def next(self, *commands: str) -> None:
+        """Name the commands that come next."""
+        self.say(f"next: {' · '.join(commands)}")
+
+    def error(self, text: str) -> None:
+        """Print an error, quiet or not."""
+        mark = "\x1b[31merror:\x1b[0m" if self.colours else "error:"
+        print(f"{mark} {text}", file=self.err, flush=True)

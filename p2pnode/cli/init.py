@@ -1,0 +1,118 @@
+"""`p2pnode init`: a folder with keys, configuration, and genesis where there is one already."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Final
+
+from p2pnode.cli.console import Console
+from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.places import data_dir
+from p2pnode.crypto import SecretKey, address_of, peer_id_of
+from p2pnode.errors import ConfigError
+from p2pnode.keys import keystore
+from p2pnode.keys.keystore import Purpose
+from p2pnode.node.config import FILE_NAME, NodeConfig, render_toml
+from p2pnode.node.status import peer_id_text
+from p2pnode.types.genesis import (
+    Genesis,
+    GenesisAccount,
+    Parameters,
+    Validator,
+    chain_id,
+    decode_genesis,
+)
+
+FUNDED: Final = ((0, 10**15), (1, 10**15))
+"""(asset, amount) of the account that a chain of one validator begins with."""
+
+
+class FolderInUseError(ConfigError):
+    """There is a node in the folder already."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} holds a node already; choose another folder with --data")
+        self.folder = folder
+
+
+def init(arguments: Namespace, console: Console) -> int:
+    """Make a node's folder."""
+    folder = data_dir(arguments)
+    path = folder / FILE_NAME
+    if path.exists():
+        raise FolderInUseError(folder)
+    document = _read_genesis(arguments.genesis) if arguments.genesis else None
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = NodeConfig(
+        data_dir=folder,
+        name=arguments.name,
+        keys_validators=(Path("keys/validator.key"),),
+        api_port=arguments.api_port,
+    )
+    node_key = _key(config.node_key_path, Purpose.NODE)
+    validator_key = _key(config.validator_key_paths[0], Purpose.VALIDATOR)
+    made: dict[str, str] = {
+        "folder": str(folder),
+        "config": str(path),
+        "validator_key": validator_key.public.hex(),
+        "peer_id": peer_id_text(peer_id_of(node_key.public)),
+    }
+    if arguments.single:
+        account_path = folder / "keys" / "account.key"
+        account = address_of(_key(account_path, Purpose.ACCOUNT).public)
+        genesis = _single_genesis(arguments, node_key, validator_key, account)
+        genesis.validate()
+        document = genesis.encode()
+        made |= {"account": account.hex(), "account_key": str(account_path)}
+    if document is not None:
+        config.genesis_path.write_bytes(document)
+        made |= {"chain": chain_id(document).hex(), "chain_name": decode_genesis(document).name}
+    # Written last: a folder with this file is whole.
+    path.write_text(render_toml(config, data_dir=False))
+    if console.json:
+        console.document(made)
+    else:
+        console.pairs(list(made.items()))
+    run = "p2pnode run" + (f" --data {folder}" if arguments.data else "")
+    if document is None:
+        console.say(
+            "give validator_key and peer_id to whoever makes the genesis document,"
+            f" and put the document at {config.genesis_path}"
+        )
+    console.next(run)
+    return ExitCode.OK
+
+
+def _key(path: Path, purpose: Purpose) -> SecretKey:
+    """Return a new key; one that an interrupted init left behind is taken up."""
+    if path.exists():
+        return keystore.load(path, purpose).secret
+    key = keystore.generate(purpose)
+    keystore.write(path, key)
+    return key.secret
+
+
+def _read_genesis(text: str) -> bytes:
+    path = Path(text).expanduser()
+    try:
+        document = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"genesis document {path}: {error.strerror}") from None
+    decode_genesis(document)
+    return document
+
+
+def _single_genesis(
+    arguments: Namespace, node_key: SecretKey, validator_key: SecretKey, account: bytes
+) -> Genesis:
+    return Genesis(
+        name=f"test-{arguments.name}",
+        time_ms=int(time.time() * 1000),
+        engine=arguments.engine,
+        scheme="inline",
+        validators=(Validator(validator_key.public, 1, peer_id_of(node_key.public)),),
+        parameters=Parameters(),
+        accounts=(GenesisAccount(account, FUNDED),),
+    )

@@ -1,0 +1,247 @@
+"""The command `p2pnode`: reads arguments, runs one command, returns its exit code.
+
+Starting is fast on purpose: every command imports what it needs when it runs, so that help and
+mistakes cost a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NoReturn, TypeAlias
+
+from p2pnode.cli.console import Console
+from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
+from p2pnode.errors import P2PNodeError
+
+SHORT_HELP: Final = """\
+p2pnode runs one node of a peer-to-peer edge network.
+
+  p2pnode init --single && p2pnode run      a chain of your own, on this machine
+  p2pnode status --node http://host:port    how a node is doing
+
+commands: init · run · status · keys · tx · account · rpc · store · log · version
+more: p2pnode --help · p2pnode COMMAND --help; a network of test nodes: testnet
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says mistakes without the usage's wall of text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.USAGE, f"error: {message}\nmore: {self.prog} --help\n")
+
+
+_Actions: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; the process's own by default.
+        console: Where to print.
+
+    Returns:
+        The exit code.
+    """
+    console = console or Console()
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    if arguments.command is None:
+        console.data(SHORT_HELP.rstrip())
+        return ExitCode.OK
+    console = dataclasses.replace(console, quiet=arguments.quiet, json=arguments.json)
+    module, _, function = arguments.target.partition(":")
+    try:
+        command = getattr(importlib.import_module(f"p2pnode.cli.{module}"), function)
+        return int(command(arguments, console))
+    except P2PNodeError as error:
+        console.error(str(error))
+        return ExitCode.FAILED
+    except BaseExceptionGroup as group:
+        return _group_failed(group, console)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+
+
+def _group_failed(group: BaseExceptionGroup[BaseException], console: Console) -> int:
+    """Report what tasks raised: expected errors as words, anything else with its traceback."""
+    expected, rest = group.split(P2PNodeError)
+    if rest is None:
+        assert expected is not None
+        for error in _leaves(expected):
+            console.error(str(error))
+        return ExitCode.FAILED
+    if rest.split(KeyboardInterrupt)[1] is None:
+        return ExitCode.INTERRUPTED
+    traceback.print_exception(group, file=console.err)
+    return ExitCode.NODE_CRASHED
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def make_parser() -> _Parser:
+    """Return the parser of all commands."""
+    shared = _Parser(add_help=False)
+    # Suppressed: a default in an action would undo the flag given before it.
+    unset = argparse.SUPPRESS
+    shared.add_argument("--json", action="store_true", default=unset, help="data as JSON")
+    shared.add_argument("--quiet", action="store_true", default=unset, help="only data and errors")
+    data = _Parser(add_help=False)
+    data.add_argument(
+        "--data", metavar="DIR", help="the node's folder (P2PNODE_DATA_DIR, else the user's)"
+    )
+    node = _Parser(add_help=False, parents=[data])
+    node.add_argument(
+        "--node", metavar="URL", help="a running node's API (P2PNODE_NODE, else the one in --data)"
+    )
+    parser = _Parser(
+        prog="p2pnode",
+        description="One node of a peer-to-peer edge network.",
+        epilog=exit_codes_help(),
+    )
+    parser.set_defaults(json=False, quiet=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, target: str, help: str, *parents: _Parser) -> _Parser:
+        made = commands.add_parser(
+            name,
+            help=help,
+            description=help.capitalize() + ".",
+            parents=[shared, *parents],
+            epilog=exit_codes_help(),
+        )
+        made.set_defaults(target=target)
+        return made
+
+    init = command("init", "init:init", "make a node's folder: keys and configuration", data)
+    source = init.add_mutually_exclusive_group()
+    source.add_argument("--single", action="store_true", help="begin a test chain of one validator")
+    source.add_argument("--genesis", metavar="FILE", help="join the chain of this document")
+    init.add_argument("--name", default="node", help="what people call the node")
+    init.add_argument("--engine", default="simplex", help="consensus engine of a --single chain")
+    init.add_argument("--api-port", type=int, default=0, metavar="PORT", help="0: a free one")
+
+    run = command("run", "run:run", "run the node until it is told to stop", data)
+    run.add_argument("--config", metavar="FILE", help="default: p2pnode.toml in the folder")
+    run.add_argument("--api-port", metavar="PORT", help="port of the API")
+    run.add_argument("--listen", action="append", metavar="ADDRESS", help="multiaddress")
+    run.add_argument("--bootstrap", action="append", metavar="ADDRESS", help="a first peer")
+    run.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
+    run.add_argument("--record", action="store_true", help="record the core's inputs")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting, such as api.port",
+    )
+
+    status = command("status", "status:status", "say how a node is doing", node)
+    status.add_argument("--watch", action="store_true", help="a line every --interval")
+    status.add_argument("--interval", default="1s", metavar="TIME", help="such as 250ms or 5s")
+
+    _nested(command("keys", "keys:help", "make and show key files"), shared, _KEYS)
+    tx = _nested(command("tx", "tx:help", "send and follow transactions"), shared, {})
+    _add_tx(tx, [shared, node])
+
+    account = command("account", "tx:account", "show an account's nonce and balances", node)
+    account.add_argument("address", metavar="ADDR", help="address in hex, or a key file")
+
+    rpc = command("rpc", "rpc:rpc", "call a method of a node's API", node)
+    rpc.add_argument("method", metavar="METHOD")
+    rpc.add_argument("params", metavar="JSON", nargs="*", help="parameters, or one list or object")
+
+    store = _nested(command("store", "maintenance:help", "export a node's store"), shared, {})
+    export = _leaf(
+        store, "export", "maintenance:export", "write all rows to a file", [shared, data]
+    )
+    export.add_argument("--output", metavar="FILE", required=True, help="- for stdout")
+    import_ = _leaf(store, "import", "maintenance:import_", "make a store of it", [shared, data])
+    import_.add_argument("input", metavar="FILE", help="what `store export` wrote")
+
+    log = _nested(command("log", "maintenance:help", "repair the log of signatures"), shared, {})
+    repair = _leaf(log, "repair", "maintenance:repair", "keep what is whole", [shared, data])
+    repair.add_argument("path", metavar="FILE", nargs="?", help="default: the one in --data")
+
+    command("version", "maintenance:version", "show the versions of program and formats")
+    return parser
+
+
+_KEYS: Final = {
+    "generate": ("keys:generate", "make a new key file"),
+    "show": ("keys:show", "show the public half of a key file"),
+}
+
+
+def _nested(
+    parser: _Parser,
+    shared: _Parser,
+    leaves: dict[str, tuple[str, str]],
+) -> _Actions:
+    parser.set_defaults(parser=parser)
+    group = parser.add_subparsers(dest="subcommand", metavar="ACTION", parser_class=_Parser)
+    for name, (target, help) in leaves.items():
+        made = _leaf(group, name, target, help, [shared])
+        if name == "generate":
+            made.add_argument("file", metavar="FILE", help="must not exist yet")
+            made.add_argument(
+                "--purpose", choices=("account", "node", "validator"), default="account"
+            )
+        else:
+            made.add_argument("file", metavar="FILE")
+    return group
+
+
+def _leaf(
+    group: _Actions,
+    name: str,
+    target: str,
+    help: str,
+    parents: list[_Parser],
+) -> _Parser:
+    made = group.add_parser(name, help=help, description=help.capitalize() + ".", parents=parents)
+    made.set_defaults(target=target)
+    return made
+
+
+def _add_tx(
+    group: _Actions,
+    parents: list[_Parser],
+) -> None:
+    send = _leaf(group, "send", "tx:send", "sign a transfer and submit it", parents)
+    send.add_argument("--from", dest="sender", metavar="KEYFILE", required=True)
+    send.add_argument("--to", metavar="ADDR", required=True, help="address in hex, or a key file")
+    send.add_argument("--asset", type=int, default=0, help="number of the asset; 0 pays fees")
+    send.add_argument("--amount", type=int, required=True)
+    send.add_argument("--fee-limit", type=int, help="most it may cost; default: what it costs")
+    send.add_argument("--nonce", type=int, help="default: the account's next")
+    send.add_argument("--valid-for", type=int, default=1000, metavar="HEIGHTS")
+    send.add_argument("--wait", action="store_true", help="until it is executed")
+    send.add_argument("--timeout", default="30s", metavar="TIME", help="longest --wait")
+    show = _leaf(group, "show", "tx:show", "show how far a transaction has come", parents)
+    show.add_argument("id", metavar="ID", help="hex, 32 bytes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""`p2pnode run`: one node in this process, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from p2pnode.cli.console import Console
+from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.places import data_dir, remove_endpoint, write_endpoint
+from p2pnode.errors import ConfigError
+from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
+
+STOP_S: Final = 5
+"""A node that has not stopped after so long is ended by the system."""
+
+
+class BadFlagError(ConfigError):
+    """A --set is not KEY=VALUE."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"--set {text!r}: KEY=VALUE expected, such as api.port=8080")
+
+
+class NoFolderError(ConfigError):
+    """There is no node in the folder."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no {path}: make a node with `p2pnode init --data {path.parent}`")
+
+
+def run(arguments: Namespace, console: Console) -> int:
+    """Run the node."""
+    config = gather(arguments)
+    return trio.run(_run, config, console)
+
+
+def gather(arguments: Namespace) -> NodeConfig:
+    """Return the configuration that file, environment and flags make.
+
+    Raises:
+        ConfigError: They don't make one.
+    """
+    flags: dict[str, object] = {}
+    named = arguments.config or os.environ.get("P2PNODE_CONFIG")
+    path = Path(named) if named else data_dir(arguments) / FILE_NAME
+    if not named and not path.exists():
+        raise NoFolderError(path)
+    if arguments.data:
+        flags["data_dir"] = arguments.data
+    for key, value in (
+        ("api.port", arguments.api_port),
+        ("network.listen", arguments.listen),
+        ("network.bootstrap", arguments.bootstrap),
+        ("log.level", arguments.log_level),
+        ("record.inputs", True if arguments.record else None),
+    ):
+        if value is not None:
+            flags[key] = value
+    for text in arguments.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BadFlagError(text)
+        flags[key] = value
+    return load_config(path, environment=os.environ, flags=flags)
+
+
+async def _run(config: NodeConfig, console: Console) -> int:
+    # It brings libp2p with it, which takes a second.
+    from p2pnode.node.service import Running, run_node
+
+    def ready(running: Running) -> None:
+        write_endpoint(config.data_dir, running.rpc_url)
+        if console.json:
+            console.document({"name": config.name, **asdict(running)})
+        else:
+            console.pairs([("rpc", running.rpc_url), ("p2p", running.p2p_address)])
+        console.next(f"p2pnode status --node {running.rpc_url}")
+
+    code = ExitCode.OK
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def stop_when_told() -> None:
+                    nonlocal code
+                    code = await _told(signals)
+                    console.say("stopping")
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(stop_when_told)
+                await run_node(config, on_ready=ready)
+                nursery.cancel_scope.cancel()
+        finally:
+            remove_endpoint(config.data_dir)
+    signal.alarm(0)
+    return code
+
+
+async def _told(signals: AsyncIterator[int]) -> ExitCode:
+    """Wait for a signal, and make sure that the process ends after it."""
+    async for number in signals:
+        # Even if a worker thread hangs in a system call: the alarm's default ends the process.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(STOP_S)
+        return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.OK
+    raise AssertionError("the signals ended")
