@@ -239,7 +239,7 @@ class SimplexEngine:
 
     def _interest_in_vote(self, vote: Signed, ballot: Ballot) -> Interest:
         number = ballot.view
-        if self._done or number <= self._views.floor_view:
+        if self._done or number < self._views.lowest():
             return Interest.DROP
         if not 0 <= vote.sender < len(self._epoch.validators):
             return Interest.NOW  # for `claims` to refuse
@@ -256,7 +256,8 @@ class SimplexEngine:
                 return Interest.DROP
             case Counted.CONFLICT:
                 return Interest.NOW
-        if ballot.kind is Kind.NOTARIZE and vote.sender == self.proposer_of(number):
+        above = number > self._views.floor_view
+        if above and ballot.kind is Kind.NOTARIZE and vote.sender == self.proposer_of(number):
             # Even when decided: a late proposal tells that Δ is short, and brings the payload.
             return Interest.NOW
         decided = ballot.kind in view.certificates or (
@@ -277,10 +278,13 @@ class SimplexEngine:
     def _on_vote(self, sender: Index | None, vote: Signed) -> None:
         ballot = votes.decode_body(vote.body)
         number = ballot.view
-        if self._done or not self._views.floor_view < number <= self._current + 1:
+        if self._done or not self._views.lowest() <= number <= self._current + 1:
             return
-        self._pace.hear(sender, self._now_ns)
-        self._pace.hear(vote.sender, self._now_ns)
+        if number > self._views.floor_view:
+            # Only what is current proves that a validator can still hear: one that sends but
+            # receives nothing must not be waited for.
+            self._pace.hear(sender, self._now_ns)
+            self._pace.hear(vote.sender, self._now_ns)
         view = self._views.make(number)
         if not self._count(view, ballot, vote):
             return
@@ -310,16 +314,16 @@ class SimplexEngine:
         ballot = votes.decode_body(certificate.body)
         if self._done or ballot.view < self._views.lowest():
             return
-        self._pace.hear(sender, self._now_ns)
         view = self._views.make(ballot.view)
         view.show(ballot.kind, sender)
         self._accuse(view, ballot, certificate)
         if ballot.view > self._views.floor_view:
+            self._pace.hear(sender, self._now_ns)
             if ballot.kind is not Kind.NULLIFY:
                 self._late(view)
-            # Its votes are votes: a conflict with one we know is evidence like any other.
-            for claim in certificate.claims():
-                self._count(view, ballot, Signed(claim.signer, claim.body, claim.sig))
+        # Its votes are votes: a conflict with one we know is evidence like any other.
+        for claim in certificate.claims():
+            self._count(view, ballot, Signed(claim.signer, claim.body, claim.sig))
         self._learn(view, ballot, data)
 
     def _count(self, view: View, ballot: Ballot, vote: Signed) -> bool:
@@ -397,7 +401,8 @@ class SimplexEngine:
         if kind in view.certificates:
             return
         view.certificates[kind] = data
-        self._emit(Persist(data, sync=False))
+        if number > self._views.floor_view:
+            self._emit(Persist(data, sync=False))
         self._relay(view, kind, data)
         if ballot.proposal is not None:
             view.block = ballot.proposal
@@ -463,6 +468,8 @@ class SimplexEngine:
         if after_ns == 0:
             self._emit(Broadcast(data, Lane.CERT))
             return
+        if view.number <= self._views.floor_view:
+            return  # the floor's own proof replaces it
         follower = self.proposer_of(view.number + 1)
         ahead = kind is not Kind.FINALIZE and follower != self._me
         if ahead and not view.has_shown(kind, follower):
@@ -551,9 +558,9 @@ class SimplexEngine:
         if self._next <= self._current:
             return
         self._disarm()
+        self._views.compact(self._current - 1, self._next - 1)
         self._current = self._next
         self._build = None
-        self._views.compact_below(self._current - 1)
         self._emit(Entered((self._current,)))
         view = self._views.get(self._current)
         if view is not None:

@@ -169,14 +169,12 @@ class Views:
         view.block, view.certified = block, Verdict.YES
         for number in [n for n in self._views if n < block.view - self._tail]:
             del self._views[number]
-        for number, old in self._views.items():
-            if number < block.view:
-                # Only certificates are worth keeping: they help stragglers and cannot grow.
-                old.notarizes.forget()
-                old.finals.forget()
 
     def lowest(self) -> int:
-        """Return the lowest view whose certificates are still kept."""
+        """Return the lowest view of which anything is still kept or taken.
+
+        Certificates below the floor help stragglers; late votes there may be evidence.
+        """
         return max(self.floor_view - self._tail, 1)
 
     def parent_for(self, number: int) -> View | int:
@@ -243,11 +241,14 @@ class Views:
             if n > self.floor_view and self._views[n].block is not None
         ]
 
-    def compact_below(self, number: int) -> None:
-        """Drop the votes of nullified views below `number`: nothing can become final there."""
-        for n in sorted(self._views):
-            view = self._views[n]
-            if n < number and n > self.floor_view and view.certificate(Kind.NULLIFY):
+    def compact(self, first: int, stop: int) -> None:
+        """Drop the votes of the nullified views from `first` to before `stop`.
+
+        Nothing can become final there, and long stretches of them may wait for a finalization.
+        """
+        for number in range(max(first, self.floor_view + 1), stop):
+            view = self._views.get(number)
+            if view is not None and Kind.NULLIFY in view.certificates:
                 view.finals.forget()
                 if view.block is not None:
                     view.notarizes.forget()
