@@ -100,7 +100,7 @@ async def _run(config: NodeConfig, console: Console) -> int:
                 nursery.cancel_scope.cancel()
         finally:
             remove_endpoint(config.data_dir)
-    signal.alarm(0)
+            signal.alarm(0)
     return code
 
 
