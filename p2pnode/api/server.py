@@ -58,7 +58,7 @@ async def serve(
     try:
         listeners = await trio.open_tcp_listeners(options.port, host=options.host, backlog=128)
     except OSError as error:
-        raise AddressInUseError(options.host, options.port, str(error)) from error
+        raise AddressInUseError(options.host, options.port, error.strerror or str(error)) from error
     # A name with two addresses and port 0 would get two ports; one address is served.
     listener, *others = listeners
     for other in others:

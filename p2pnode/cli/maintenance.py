@@ -14,7 +14,7 @@ from p2pnode import __version__
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import data_dir
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, P2PNodeError
 
 STORE: Final = "store"
 """Folder of the store, under the node's."""
@@ -39,7 +39,12 @@ def export(arguments: Namespace, console: Console) -> int:
     else:
         path = Path(arguments.output).expanduser()
         with _open(path, "xb") as file:
-            done = transfer.export(store, file)
+            try:
+                done = transfer.export(store, file)
+            except P2PNodeError:
+                # Half an export would be in the way of the next one.
+                path.unlink()
+                raise
         if console.json:
             shown = {"file": str(path), "rows": done.rows_count, "format": done.format_number}
             console.document(shown)

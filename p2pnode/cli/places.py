@@ -79,8 +79,14 @@ def write_endpoint(folder: Path, url: str) -> None:
 
 
 def remove_endpoint(folder: Path) -> None:
-    """Undo `write_endpoint`."""
-    (folder / ENDPOINT_FILE).unlink(missing_ok=True)
+    """Undo `write_endpoint`, unless another process has written there since or before."""
+    path = folder / ENDPOINT_FILE
+    try:
+        owner = json.loads(path.read_text())["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if owner == os.getpid():
+        path.unlink(missing_ok=True)
 
 
 def read_address(text: str) -> bytes:

@@ -23,6 +23,9 @@ RECORD_BYTES_MAX: Final = 16 << 20
 BUFFER_BYTES: Final = 64 << 10
 """Records are handed to the operating system in pieces of this size."""
 
+FLUSH_NS: Final = 1_000_000_000
+"""Records wait no longer than this for the next one to hand them over."""
+
 _NAME: Final = re.compile(r"inputs-([0-9]{8})\.rec")
 
 
@@ -107,12 +110,13 @@ class Recorder:
         numbers = [number for number, _ in _segments(options.folder)]
         self._start = self._number = (numbers[-1] if numbers else 0) + 1
         self._records = 0
+        self._flushed_ns = 0
         self._written_bytes = 0
         self._size_bytes = 0
         self._file = self._open()
 
     def record(self, now_ns: int, input: bytes) -> None:
-        """Append one input; buffered until `flush`, a full buffer, or `close`.
+        """Append one input; buffered for a second of the inputs' time, or until `flush`.
 
         Raises:
             RecordTooLargeError: It is larger than `RECORD_BYTES_MAX`.
@@ -127,6 +131,10 @@ class Recorder:
             self._file = self._open()
         self._write(body)
         self._records += 1
+        # By the inputs' own clock: a killed process loses the last second, no more.
+        if now_ns - self._flushed_ns >= FLUSH_NS:
+            self._flushed_ns = now_ns
+            self.flush()
 
     def flush(self) -> None:
         """Hand everything recorded to the operating system."""

@@ -155,8 +155,9 @@ def test_a_store_is_exported_and_imported(tmp_path: Path) -> None:
 
     store = LmdbStore(tmp_path / "a" / "store")
     store.commit([Write("blocks", b"k", b"v")], sync=True)
-    store.close()
     file = str(tmp_path / "rows")
+    assert Run("store", "export", "--data", str(tmp_path / "a"), "--output", file).code == 1
+    store.close()
     assert Run("store", "export", "--data", str(tmp_path / "a"), "--output", file).code == 0
     assert Run("store", "export", "--data", str(tmp_path / "a"), "--output", file).code == 1
     assert Run("store", "import", "--data", str(tmp_path / "b"), file).code == 0

@@ -60,3 +60,9 @@ async def test_a_node_that_can_not_start_leaves_no_endpoint(
         await _run(NodeConfig(data_dir=tmp_path), console)
     assert caught.group_contains(ConfigError, match="no key")
     assert not (tmp_path / ENDPOINT_FILE).exists()
+    # Nor does it take away the one of the node that runs there already.
+    other = json.dumps({"url": "http://127.0.0.1:1", "pid": os.getpid() + 1})
+    (tmp_path / ENDPOINT_FILE).write_text(other)
+    with pytest.raises(ExceptionGroup):
+        await _run(NodeConfig(data_dir=tmp_path), console)
+    assert (tmp_path / ENDPOINT_FILE).read_text() == other

@@ -71,6 +71,16 @@ def test_a_recording_cut_at_any_byte_reads_up_to_the_cut(tmp_path: Path) -> None
     assert counts == sorted(counts)
 
 
+def test_a_killed_process_loses_at_most_the_last_second(tmp_path: Path) -> None:
+    recorder = Recorder(RecorderOptions(tmp_path), b"")
+    for tenth in range(10, 26):
+        recorder.record(tenth * 100_000_000, b"x")
+    # Read while it is still open, as after a kill.
+    found = [entry.now_ns // 100_000_000 for entry in read_recording(tmp_path)]
+    assert found == list(range(10, 21))
+    recorder.close()
+
+
 def test_a_file_that_is_no_recording_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "inputs-00000001.rec"
     path.write_bytes(b"\xff" * 40)
