@@ -69,15 +69,12 @@ from p2pnode.consensus.engine import (
     decode_signed,
     quorum_of,
 )
-from p2pnode.consensus.simplex import votes
+from p2pnode.consensus.simplex import summaries, votes
 from p2pnode.consensus.simplex.pace import Pace
 from p2pnode.consensus.simplex.views import Verdict, View, Views
-from p2pnode.consensus.simplex.votes import Ballot, Kind, Proposal, Status
+from p2pnode.consensus.simplex.votes import Ballot, Kind, Proposal
 from p2pnode.consensus.tally import Counted
 from p2pnode.errors import RemoteProtocolError
-
-ANSWER_CERTIFICATES_MAX: Final = 32
-"""Certificates in one answer to a summary; the next summary gets the next ones."""
 
 ANSWER_VIEWS_MAX: Final = 4
 """Newest views whose own votes an answer repeats."""
@@ -207,6 +204,10 @@ class SimplexEngine:
         self._deliver()
         if self._done:
             return
+        if self._parameters.certify:
+            for view in self._views.notarized_views():
+                if view.certified is Verdict.UNASKED:
+                    self._certify(view)
         self._enter()
         self._wanted = ()
         self._propose()
@@ -321,9 +322,15 @@ class SimplexEngine:
             self._pace.hear(sender, self._now_ns)
             if ballot.kind is not Kind.NULLIFY:
                 self._late(view)
-        # Its votes are votes: a conflict with one we know is evidence like any other.
+        # Its votes are votes: a conflict with one we know is evidence like any other, and the
+        # proposer's is the proposal, whose own message is not waited for any more.
         for claim in certificate.claims():
             self._count(view, ballot, Signed(claim.signer, claim.body, claim.sig))
+            proposed = ballot.kind is Kind.NOTARIZE and claim.signer == self.proposer_of(
+                view.number
+            )
+            if proposed and view.proposal is None:
+                view.proposal = ballot.proposal
         self._learn(view, ballot, data)
 
     def _count(self, view: View, ballot: Ballot, vote: Signed) -> bool:
@@ -426,10 +433,12 @@ class SimplexEngine:
         """
         assert view.block is not None
         if view.certified is Verdict.UNASKED:
-            if self._parameters.certify:
+            if not self._parameters.certify or self._me is None:
+                view.certified = Verdict.YES
+            else:
                 parent = self._views.parent_digest(view.block)
-                if parent is None or self._me is None:
-                    parent = self._views.floor.digest
+                if parent is None:
+                    return  # asked when the parent is known, see _settle
                 view.certified = Verdict.PENDING
                 self._emit(
                     Check(
@@ -440,8 +449,6 @@ class SimplexEngine:
                         view.block.height,
                     )
                 )
-                return
-            view.certified = Verdict.YES
         if view.certified is not Verdict.YES:
             return
         self._next = max(self._next, view.number + 1)
@@ -898,19 +905,7 @@ class SimplexEngine:
     # --- summaries --------------------------------------------------------------------------------
 
     def summary(self) -> bytes:
-        floor = self._views.floor_view
-        top = min(self._current, floor + votes.SUMMARY_VIEWS_MAX)
-        notarized = nullified = 0
-        for number in range(floor + 1, top + 1):
-            view = self._views.get(number)
-            if view is not None:
-                notarized |= (view.block is not None) << number - floor - 1
-                nullified |= (Kind.NULLIFY in view.certificates) << number - floor - 1
-        return votes.encode_status(
-            Status(
-                self._views.floor.height, floor, self._final, self._current, notarized, nullified
-            )
-        )
+        return summaries.encode_status(summaries.describe(self._views, self._final, self._current))
 
     def _on_summary(self, peer: Index, blob: bytes) -> None:
         """Answer what the peer lacks: a finalization, certificates from its floor on, our votes.
@@ -920,7 +915,7 @@ class SimplexEngine:
         others let it build and vote there, and the votes let it form what nobody holds yet.
         """
         try:
-            status = votes.decode_status(blob)
+            status = summaries.decode_status(blob)
         except RemoteProtocolError as error:
             self._emit(Report("malformed_summary", {"peer": peer, "error": str(error)}))
             return
@@ -928,25 +923,7 @@ class SimplexEngine:
             self._pace.hear(peer, self._now_ns)
         if self._me is None or peer == self._me:
             return
-        answers: list[bytes] = []
-        newest = self._views.get(self._final)
-        if status.final < self._final and newest is not None:
-            answers.append(newest.certificates[Kind.FINALIZE])
-        lacking: list[bytes] = []
-        for number in range(max(status.floor + 1, self._views.lowest()), self._current + 1):
-            view = self._views.get(number)
-            if view is None:
-                continue
-            bit = number - status.floor - 1
-            # Below a finalization only the blocks matter: nothing new can be built there.
-            if not status.nullified >> bit & 1 and number > self._final:
-                lacking += filter(None, [view.certificate(Kind.NULLIFY)])
-            if not status.notarized >> bit & 1:
-                lacking += filter(None, [view.certificate(Kind.NOTARIZE)])
-        if lacking and status.current < self._current:
-            answers.append(lacking.pop())
-        answers += lacking[: ANSWER_CERTIFICATES_MAX - len(answers)]
-        for data in answers:
+        for data in summaries.lacking(status, self._views, self._final, self._current):
             self._emit(Send((peer,), data, Lane.BULK))
         if self._done:
             return

@@ -15,7 +15,7 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
 )
-from p2pnode.consensus.simplex import SimplexEngine, votes
+from p2pnode.consensus.simplex import SimplexEngine, summaries, votes
 from p2pnode.consensus.simplex.votes import Kind, Proposal
 from p2pnode.errors import RemoteProtocolError
 from tests.unit.consensus.harness import (
@@ -247,8 +247,8 @@ def test_forged_summaries_make_no_traffic_beyond_their_bound() -> None:
     bench = Bench()
     for view in range(1, 100):
         bench.show(votes.nullify(view))
-    claims_nothing = votes.encode_status(votes.Status(0, 0, 0, 0, 0, 0))
-    claims_all = votes.encode_status(votes.Status(1 << 60, 1 << 62, 1 << 62, 1 << 62, 0, 0))
+    claims_nothing = summaries.encode_status(summaries.Status(0, 0, 0, 0, 0, 0))
+    claims_all = summaries.encode_status(summaries.Status(1 << 60, 1 << 62, 1 << 62, 1 << 62, 0, 0))
     assert len(of(bench.do(Summary(3, claims_nothing)), Send)) <= 40
     assert of(bench.do(Summary(3, claims_all)), Send) == []
     assert not of(bench.do(Summary(3, claims_nothing)), Broadcast)

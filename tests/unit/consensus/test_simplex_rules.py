@@ -428,11 +428,13 @@ def test_application_may_certify_between_notarization_and_use() -> None:
     effects = bench.show(votes.notarize(P1))
     assert Entered((2,)) not in effects
     assert drafts(effects) == []
-    effects = bench.check(effects)
+    assert ("certify", 1) in [check.ctx for check in of(effects, Check)]
+    effects = bench.do(Checked(("certify", 1), True))
     assert Entered((2,)) in effects
     assert drafts(effects) == [votes.finalize(P1)]
     refused = Bench(parameters=parameters)
-    assert drafts(refused.check(refused.show(votes.notarize(P1)), ok=False)) == [votes.nullify(1)]
+    refused.show(votes.notarize(P1))
+    assert drafts(refused.do(Checked(("certify", 1), False))) == [votes.nullify(1)]
 
 
 # --- relay --------------------------------------------------------------------------------------

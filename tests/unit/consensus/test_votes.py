@@ -9,7 +9,7 @@ import pytest
 from p2pnode import codec
 from p2pnode.consensus.certs import CertScheme
 from p2pnode.consensus.engine import Epoch, Signed
-from p2pnode.consensus.simplex import SimplexEngine, votes
+from p2pnode.consensus.simplex import SimplexEngine, summaries, votes
 from p2pnode.consensus.simplex.votes import Kind, Proposal, WrongProofError
 from p2pnode.errors import RemoteProtocolError
 from tests.unit.consensus.harness import digest_of, fake_signature, make_epoch, signed
@@ -126,16 +126,16 @@ def test_signers_of_another_epoch_are_no_signers_here() -> None:
 
 
 def test_summary_stays_small_and_decodes_to_what_was_encoded() -> None:
-    status = votes.Status(1 << 40, 1 << 41, 1 << 41, 1 << 42, (1 << 1024) - 1, (1 << 1024) - 1)
-    blob = votes.encode_status(status)
-    assert len(blob) < votes.SUMMARY_BYTES_MAX
-    assert votes.decode_status(blob) == status
+    status = summaries.Status(1 << 40, 1 << 41, 1 << 41, 1 << 42, (1 << 1024) - 1, (1 << 1024) - 1)
+    blob = summaries.encode_status(status)
+    assert len(blob) < summaries.SUMMARY_BYTES_MAX
+    assert summaries.decode_status(blob) == status
 
 
 @pytest.mark.parametrize("blob", [b"", b"\x80", bytes(600), codec.encode((1, 2, 3, 4, b"", 5))])
 def test_malformed_summaries_are_refused(blob: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        votes.decode_status(blob)
+        summaries.decode_status(blob)
 
 
 def test_tolerance_is_a_third() -> None:
