@@ -1,11 +1,12 @@
 """Canonical CBOR: one value, one encoding.
 
-Every protocol object is an array of integers, byte strings, nulls and arrays (protocol.md, "Identities,
-quorums, signatures"). `decode` refuses everything else: maps, text, floats, booleans, tags other than
-the bignum of RFC 8949 §3.4.3, non-minimal integers, indefinite lengths, trailing bytes.
+Every protocol object is an array of integers, byte strings, nulls and arrays (protocol.md,
+"Identities, quorums, signatures"). `decode` refuses everything else: maps, text, floats, booleans,
+tags other than the bignum of RFC 8949 §3.4.3, non-minimal integers, indefinite lengths, trailing
+bytes.
 
-The decoder is cbor2's, which is lenient. It is made strict by limits before decoding, a walk over the
-types, and a re-encoding that must give the same bytes; the three together cost about 4 µs for a
+The decoder is cbor2's, which is lenient. It is made strict by limits before decoding, a walk over
+the types, and a re-encoding that must give the same bytes; the three together cost about 4 µs for a
 transaction, a decoder in Python ten times that.
 """
 
@@ -18,10 +19,10 @@ import cbor2
 
 from p2pnode.errors import RemoteProtocolError
 
-Value: TypeAlias = "int | bytes | None | tuple[Value, ...]"
+Value: TypeAlias = "int | bytes | tuple[Value, ...] | None"
 """What a decoded document consists of."""
 
-Encodable: TypeAlias = "int | bytes | None | Sequence[Encodable]"
+Encodable: TypeAlias = "int | bytes | Sequence[Encodable] | None"
 """What can be encoded: as `Value`, with lists allowed for arrays."""
 
 INTEGER_MAX: Final = (1 << 128) - 1
@@ -51,10 +52,33 @@ def _refuse_tag(*_: object) -> NoReturn:
     raise NotCanonicalError("tags other than bignums are not allowed")
 
 
-# Decoders that cbor2 would run for the tags it knows (dates, decimals, patterns, shared references …):
-# none of them may run on a stranger's bytes.
+# Decoders that cbor2 would run for the tags it knows (dates, decimals, patterns, shared references
+# …): none of them may run on a stranger's bytes.
 _NO_SEMANTICS: Final[dict[int, Any]] = dict.fromkeys(
-    (0, 1, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799),
+    (
+        0,
+        1,
+        3,
+        4,
+        5,
+        25,
+        28,
+        29,
+        30,
+        35,
+        36,
+        37,
+        52,
+        54,
+        100,
+        256,
+        258,
+        260,
+        261,
+        1004,
+        43000,
+        55799,
+    ),
     _refuse_tag,
 )
 
@@ -130,14 +154,16 @@ def _checked(value: object, depth: int) -> Value:
     raise NotCanonicalError(f"a value of type {kind.__name__}")
 
 
-# --- reading decoded values -------------------------------------------------------------------------
+# --- reading decoded values -----------------------------------------------------------------------
 
 
 class WrongShapeError(RemoteProtocolError):
     """A canonical document is not of the shape its type demands."""
 
 
-def array(value: Value, what: str, *, length: int | None = None, length_max: int = 1 << 20) -> tuple[Value, ...]:
+def array(
+    value: Value, what: str, *, length: int | None = None, length_max: int = 1 << 20
+) -> tuple[Value, ...]:
     """Return `value` if it is an array of the given length, else raise WrongShapeError."""
     if type(value) is not tuple:
         raise WrongShapeError(f"{what}: an array expected, {type(value).__name__} found")
@@ -156,7 +182,9 @@ def unsigned(value: Value, what: str, *, value_max: int = (1 << 64) - 1) -> int:
     return value
 
 
-def octets(value: Value, what: str, *, length: int | None = None, length_max: int = 1 << 24) -> bytes:
+def octets(
+    value: Value, what: str, *, length: int | None = None, length_max: int = 1 << 24
+) -> bytes:
     """Return `value` if it is a byte string of the given length, else raise WrongShapeError."""
     if type(value) is not bytes:
         raise WrongShapeError(f"{what}: a byte string expected, {type(value).__name__} found")

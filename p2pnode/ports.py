@@ -108,9 +108,9 @@ class RequestFailedError(P2PNodeError):
 class Network(Protocol):
     """Moves frames, requests and published messages between peers.
 
-    `send` is at most once; frames of one (peer, lane) arrive in the order sent, or not at all. Published
-    messages may arrive never, or once, in any order. `incoming` yields everything that arrives; whoever
-    stops reading it stops the peers from sending, lane by lane.
+    `send` is at most once; frames of one (peer, lane) arrive in the order sent, or not at all.
+    Published messages may arrive never, or once, in any order. `incoming` yields everything that
+    arrives; whoever stops reading it stops the peers from sending, lane by lane.
     """
 
     @property
@@ -121,34 +121,31 @@ class Network(Protocol):
     def incoming(self) -> trio.MemoryReceiveChannel[Incoming]:
         """Everything that arrives, in order per (peer, lane)."""
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; started once it listens."""
 
     def send(self, peer: PeerId, lane: Lane, frame: bytes) -> bool:
         """Queue a frame without waiting.
 
         Returns:
-            False when it was dropped: peer not connected, or its queue for the lane full (a full VOTE
-            queue drops its oldest frame instead).
+            False when it was dropped: peer not connected, or its queue for the lane full (a full
+            VOTE queue drops its oldest frame instead).
         """
 
-    async def request(
-        self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float
-    ) -> bytes:
+    async def request(self, peer: PeerId, protocol: str, body: bytes, *, timeout_s: float) -> bytes:
         """Ask a peer and return its answer.
 
         Raises:
-            RequestFailedError: No connection, no such protocol there, an error there, or no answer in
+            RequestFailedError: No connection, no such protocol there, an error there, or no answer
+            in
                 `timeout_s`.
         """
 
     def serve(self, protocol: str, handler: Callable[[PeerId, bytes], Awaitable[bytes]]) -> None:
-        """Answer requests of a protocol; before `run`. A handler's P2PNodeError fails the request."""
+        """Answer requests of a protocol; before `run`. Its P2PNodeErrors fail the request."""
 
     def subscribe(self, topic: str, validate: Callable[[PeerId, bytes], Verdict]) -> None:
-        """Join a topic; before `run`. `validate` runs before delivery and forwarding; it is fast."""
+        """Join a topic; before `run`. `validate` runs before delivery and forwarding, fast."""
 
     def publish(self, topic: str, data: bytes) -> None:
         """Send a message to everyone on a topic, without waiting; not delivered to ourselves."""
@@ -176,9 +173,9 @@ class Clock(Protocol):
 class Store(Protocol):
     """A node's durable tables: ordered byte keys to byte values.
 
-    `commit` is atomic: after a crash all of its writes are there or none, and no later commit survives
-    an earlier one that did not. A commit is durable when a `commit(sync=True)` that started with or
-    after it has returned.
+    `commit` is atomic: after a crash all of its writes are there or none, and no later commit
+    survives an earlier one that did not. A commit is durable when a `commit(sync=True)` that
+    started with or after it has returned.
     """
 
     def get(self, table: str, key: bytes) -> bytes | None:

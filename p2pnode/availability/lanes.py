@@ -1,8 +1,8 @@
 """Lanes: batches from packing to certificate, our own and those of other collators.
 
 Own: packed when it is our turn, signed, kept, sent to every validator, certified by a quorum of
-"stored". Others': checked, kept, answered with "stored" once they are on disk (the answer's signature
-waits for the sync that covers the data).
+"stored". Others': checked, kept, answered with "stored" once they are on disk (the answer's
+signature waits for the sync that covers the data).
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from p2pnode.types.genesis import FIRST_UID
 from p2pnode.types.messages import BatchOffer, Stored, encode_message
 from p2pnode.types.statement import BatchCertificate, Statement
 
-
 OWN_BATCHES_REMEMBERED: Final = 64
 """Own batches whose epoch is remembered, for late answers; a lane has far fewer on its way."""
 
 
+ORDERED_REMEMBERED: Final = 8192
+"""Ordered batches known by digest: more than custody remembers at all."""
+
 LEAD_NS: Final = 60_000_000
-"""A batch is packed so long before the next proposal, and two round trips: disk, checks, answers."""
+"""A batch is packed so long before the next proposal, plus two round trips: disk and checks."""
 
 
 class Lanes:
@@ -86,6 +88,7 @@ class Lanes:
         self._heights = heights
         self._packing = False
         self._epoch_of: dict[bytes, int] = {}
+        self._ordered: dict[bytes, None] = {}
         self._delta_ns = chain.genesis.parameters.delta_ms * NS_PER_MS
 
     def enter_epoch(self, epoch: int, start_height: int) -> None:
@@ -306,7 +309,7 @@ class Lanes:
             own_key: Our public key.
 
         Returns:
-            Writes that delete batches kept long enough.
+            Writes that delete batches that were never ordered.
         """
         self._collator.follow(self._desk.now_ns, height)
         for header in ordered:
@@ -315,4 +318,10 @@ class Lanes:
             if header.collator == own_key:
                 self._collator.ordered(header.sequence)
                 self._dispersal.passed(header.uid, header.sequence)
-        return [Write("batches", digest, None) for digest in self._custody.prune(height)]
+            self._ordered[header.digest()] = None
+        while len(self._ordered) > ORDERED_REMEMBERED:
+            del self._ordered[next(iter(self._ordered))]
+        # What was ordered is kept for those who catch up, until the store's retention ends; what
+        # died unordered is wanted by nobody.
+        forgotten = self._custody.prune(height)
+        return [Write("batches", d, None) for d in forgotten if d not in self._ordered]

@@ -1,8 +1,8 @@
 """The shelf: batches whose data this node holds in memory, on their way to execution.
 
-A batch is ready when its data passed `usable`, its transactions are decoded, and every signature in it
-has been checked. Whether it came from its collator, from a peer that was asked, or from our own disk
-makes no difference (protocol.md, "`usable` gates every consumer however it got the bytes").
+A batch is ready when its data passed `usable`, its transactions are decoded, and every signature in
+it has been checked. Whether it came from its collator, from a peer that was asked, or from our own
+disk makes no difference (protocol.md, "`usable` gates every consumer however it got the bytes").
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ class Shelf:
         try:
             raws = usable(held.header, held.data, self._schemes(held.header.scheme))
         except VoidBatchError as error:
+            if not error.proved_by_commitment:
+                return False  # these bytes are not the batch's: no verdict on the batch
             self._desk.emit("batch_void", digest=digest.hex(), reason=str(error))
             self._finish(ReadyBatch(held.header, digest, (), (), True))
             return False
@@ -137,7 +139,7 @@ class Shelf:
             try:
                 usable(held.header, held.data, self._schemes(held.header.scheme))
             except VoidBatchError as error:
-                if error.reason in ("length", "commitment"):
+                if not error.proved_by_commitment:
                     return False
             self.put(held)
             return True

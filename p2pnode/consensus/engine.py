@@ -40,6 +40,7 @@ from typing import ClassVar, Final, Protocol, TypeAlias
 
 from p2pnode import codec, crypto
 from p2pnode.errors import ConfigError, RemoteProtocolError
+from p2pnode.types.genesis import genesis_hash
 
 Digest: TypeAlias = bytes
 """SHA-256 digest, 32 bytes."""
@@ -151,7 +152,7 @@ def genesis_floor(chain: Digest) -> Floor:
     Args:
         chain: Chain id, 32 bytes.
     """
-    return Floor(0, crypto.sha256(b"p2pnode/1 genesis" + chain), b"")
+    return Floor(0, genesis_hash(chain), b"")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from p2pnode import codec, crypto
+from p2pnode.availability.certificate import KIND_BATCH, batch_evidence_claims
 from p2pnode.availability.certificate import certificate_claims as batch_claims
 from p2pnode.consensus.engine import Build, Check, Deliver, Engine, EngineParameters, Floor, Offence
 from p2pnode.consensus.host import EngineHost
 from p2pnode.consensus.statements import StatementPool
 from p2pnode.errors import RemoteProtocolError
+from p2pnode.execution.results import KIND as KIND_RESULT
 from p2pnode.execution.results import verify_certificate_claims as result_claims
 from p2pnode.sync.fetcher import Fetcher
 from p2pnode.types.chain import NS_PER_MS, Chain
@@ -31,6 +33,7 @@ from p2pnode.types.statement import (
     Evidence,
     ResultCertificate,
     Statement,
+    decode_result,
     decode_statement,
 )
 from p2pnode.types.statement import digest_of as statement_digest
@@ -43,6 +46,12 @@ TIME_AHEAD_MS: Final = 500
 
 CHECKS_MAX: Final = 64
 """Most payloads under judgement; the oldest is forgotten (pending is not no)."""
+
+SIGNER_PRUNED_EVERY: Final = 64
+"""Heights between two prunings of the signer's table."""
+
+SIGNER_VIEWS_KEPT: Final = 64
+"""Positions below the final one that the signer still remembers; votes there decide nothing."""
 
 BODIES_RETAINED_HEIGHTS: Final = 64
 
@@ -58,6 +67,9 @@ class BlockSink(Protocol):
 
     def proposed(self, payload: Payload) -> None:
         """Note a payload that somebody proposed."""
+
+    def synced(self, height: int) -> None:
+        """Block sync, not votes, brought the chain to a height."""
 
     def behind(self, height_at_least: int, hints: Sequence[int]) -> None:
         """Others are further than votes can bring us."""
@@ -196,11 +208,19 @@ class Ordering:
         validators = self._chain.validators_of(e.epoch)
         if e.signer >= len(validators) or e.body_a == e.body_b:
             raise codec.WrongShapeError(f"evidence against signer {e.signer} proves nothing")
+        if e.signing_kind == KIND_BATCH:
+            return batch_evidence_claims(e, validators, self._chain.id)
         if e.signing_kind == self.host.kind:
             slots_a = self.host.engine_type.slots(e.body_a)
             slots_b = self.host.engine_type.slots(e.body_b)
             if not any(slots_b.get(key, value) != value for key, value in slots_a.items()):
                 raise codec.WrongShapeError("evidence: the two bodies do not conflict")
+        elif e.signing_kind == KIND_RESULT:
+            a, b = decode_result(e.body_a), decode_result(e.body_b)
+            if (a.chain, a.epoch, a.uid, a.height) != (b.chain, b.epoch, b.uid, b.height):
+                raise codec.WrongShapeError("evidence: the two results are of different heights")
+        else:
+            raise codec.WrongShapeError(f"evidence: no rule forbids two of {e.signing_kind!r}")
         key = validators[e.signer].public_key
         return [
             (key, crypto.signing_hash(self._chain.id, e.signing_kind, e.epoch, body), signature)
@@ -515,6 +535,7 @@ class Ordering:
             statements = tuple(known[digest][1] for digest in payload.items)
             self._keep_body(block.hash, block.payload, payload)
             last = self._append(block, payload, statements)
+        self._sink.synced(last.height)
         self.host.synced(Floor(last.height, last.hash, last.proof))
         self._advance()
         self.reconsider()
@@ -526,6 +547,11 @@ class Ordering:
         self.finalized_view = block.view
         self.last_block_ns = self._desk.now_ns
         self._arm_heartbeat()
+        if block.height % SIGNER_PRUNED_EVERY == 0 and self._chain.epoch_of(block.height) == (
+            self.host.epoch.number
+        ):
+            below = max(0, block.view[-1] - SIGNER_VIEWS_KEPT) if block.view else 0
+            self.host.prune_signer((*block.view[:-1], below))
         self._desk.put(Write("blocks", block.height.to_bytes(8, "big"), block.encode()))
         self.pool.ordered(block.height, payload.items)
         for digest in [

@@ -1,4 +1,5 @@
-"""From final blocks to certified results: batches gathered, heights executed, results signed and voted.
+"""From final blocks to certified results: batches gathered, heights executed, results signed and
+voted.
 
 Heights execute in order, each when all of its batches are on the shelf. Result signatures go to the
 executor whose turn it is to gather them; when no certificate follows, to the next one.
@@ -19,7 +20,7 @@ from p2pnode.execution.receipts import Inbox, decode_outbox, encode_outbox
 from p2pnode.execution.results import KIND, ResultTally, inbox_of, result_of
 from p2pnode.types.chain import NS_PER_MS, Chain
 from p2pnode.types.desk import Desk
-from p2pnode.types.effects import Lane, Write
+from p2pnode.types.effects import Forget, Lane, Write
 from p2pnode.types.messages import ResultVote, encode_message
 from p2pnode.types.payload import Block
 from p2pnode.types.statement import (
@@ -39,6 +40,9 @@ KEY_RESULTS: Final = b"results"
 
 KEY_INBOXES: Final = b"inboxes"
 """Key in `meta` of outboxes ordered but not consumed yet."""
+
+SIGNER_HEIGHTS_KEPT: Final = 256
+"""Heights whose results the signer still remembers below the newest one."""
 
 META_BYTES_MAX: Final = 1 << 20
 
@@ -242,6 +246,8 @@ class Pipeline:
             tally.advance(block.height)
         for batch in batches:
             self._shelf.forget(batch.digest)
+        if block.height % 64 == 0 and block.height > SIGNER_HEIGHTS_KEPT:
+            self._desk.add(Forget(KIND, epoch, (block.height - SIGNER_HEIGHTS_KEPT,)))
 
     # --- results ---------------------------------------------------------------------------------
 
@@ -324,7 +330,8 @@ class Pipeline:
         self._arm()
 
     def _send_vote(self, own: _Own) -> None:
-        assert own.signature is not None and self._me is not None
+        assert own.signature is not None
+        assert self._me is not None
         validators = self._chain.validators_of(own.result.epoch)
         gatherer = (own.result.height + own.attempts) % len(validators)
         vote = ResultVote(own.body, own.outbox, self._me, own.signature)

@@ -238,6 +238,17 @@ class SafeSigner:
         floor = below if table is None or table.floor is None else table.floor
         return self._floor_record(epoch, kind, floor)
 
+    def observe(self, until_epoch: int) -> tuple[bytes, ...]:
+        """Sign nothing up to and including an epoch: what was signed in it may have been forgotten.
+
+        Returns:
+            The records to append.
+        """
+        self.unwritten = ()
+        self._observe(until_epoch)
+        records, self.unwritten = self.unwritten, ()
+        return records
+
     def prune_epochs(self, below: int) -> bytes:
         """Forget all epochs below one; from now on they are refused.
 

@@ -1,4 +1,4 @@
-"""Intake: transactions from clients, from peers and from the topic, into the pool and on to collators."""
+"""Intake: transactions from clients, peers and the topic, into the pool and on to collators."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from p2pnode.types.messages import Transactions, encode_message
 from p2pnode.types.transaction import MalformedTransactionError, Transaction, decode_transaction
 
 GOSSIP_WAIT_NS: Final = 250_000_000
-"""Transactions are published in frames at least this far apart: direct frames have already brought them
-to the collators, and each published message costs every node milliseconds."""
+"""Transactions are published in frames at least this far apart: direct frames have already brought
+them to the collators, and each published message costs every node milliseconds."""
 
 GOSSIP_PACK_BYTES: Final = 60_000
 """A published frame goes at once when it is this large."""

@@ -1,7 +1,7 @@
 """A node's core: the parts put together, and every input led to the part it concerns.
 
-Pure: the same recovered state and the same inputs give the same effects. `Shell` (runtime.py) carries
-the effects out.
+Pure: the same recovered state and the same inputs give the same effects. `Shell` (runtime.py)
+carries the effects out.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from p2pnode.types.effects import (
     Effect,
     FrameIn,
     Input,
+    Observe,
     PeerDown,
     PeerUp,
     RttIn,
@@ -98,6 +99,8 @@ class Recovered:
     """Stored batches that those blocks order."""
     next_sequence: int
     """Above every batch sequence this node ever signed."""
+    forgetful: bool
+    """New, lost or repaired log: an epoch reached by block sync is only observed."""
     lanes: tuple[tuple[int, bytes, int], ...]
     """(uid, collator, last ordered sequence)."""
     results: tuple[tuple[int, int, int], ...]
@@ -288,8 +291,12 @@ class Core:
                 if message.payload:
                     self.ordering.payload_from(peer, message.payload)
                 self.ordering.host.receive(peer, message)
-            case Summary(_, height, _):
+            case Summary(epoch, height, _):
                 self.ordering.host.summary_from(peer, message)
+                if epoch > self.ordering.host.epoch.number:
+                    # Engines of different epochs don't talk: not even one missing height, the last
+                    # of an epoch, would ever come by votes.
+                    self.catchup.behind(height)
                 self.catchup.heard(peer, height)
             case BatchOffer():
                 if self.lanes is not None:
@@ -371,6 +378,13 @@ class Core:
                 self.lanes.certified(statement)
             self._wake_lanes()
 
+    def synced(self, height: int) -> None:
+        """Block sync brought us to a height."""
+        if self._recovered.forgetful and not self.ordering.host.statistics().drafts_signed:
+            # A validator without memory that finds the chain under way may have signed in this
+            # epoch, in a life it has lost.
+            self.desk.add(Observe(self.chain.epoch_of(height + 1)))
+
     def proposed(self, payload: Payload) -> None:
         """Somebody proposed a payload."""
         if payload.items and self.lanes is not None:
@@ -412,13 +426,15 @@ class Core:
                 if write is not None:
                     writes.append(write)
         headers = [batch.header for batch in done.batches]
-        self.pool.on_block(
+        dropped = self.pool.on_block(
             self.desk.now_ns,
             height,
             ordered=[(h.collator, h.sequence) for h in headers],
             finished=finished,
             next_nonces=nonces,
         )
+        for gone in dropped:
+            self.index.dropped(gone.id, str(gone.reason))
         if self.lanes is not None:
             writes += self.lanes.executed(height, headers, self.identity.public_key)
         self._follow_epoch(height)

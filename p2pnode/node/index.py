@@ -16,6 +16,9 @@ TABLE: Final = "outcomes"
 RECENT_MAX: Final = 50_000
 """Outcomes kept in memory; older ones are read from the store."""
 
+DROPPED_MAX: Final = 10_000
+"""Transactions remembered that the pool gave up."""
+
 ENTRY_BYTES_MAX: Final = 512
 
 
@@ -50,6 +53,7 @@ class TransactionIndex:
         """Start empty."""
         self._recent: dict[bytes, Entry] = {}
         self._ordered: dict[bytes, int] = {}
+        self._dropped: dict[bytes, str] = {}
 
     def ordered(self, ids: Sequence[bytes], height: int) -> None:
         """Note ids in a final block."""
@@ -74,6 +78,16 @@ class TransactionIndex:
             # Possibly a copy of one that executed longer ago than the memory reaches.
             return None
         return Write(TABLE, outcome.id, entry.encode())
+
+    def dropped(self, transaction_id: bytes, reason: str) -> None:
+        """Note that a pool gave a transaction up; it may still be in a batch elsewhere."""
+        self._dropped[transaction_id] = reason
+        if len(self._dropped) > DROPPED_MAX:
+            del self._dropped[next(iter(self._dropped))]
+
+    def dropped_reason(self, transaction_id: bytes) -> str | None:
+        """Return why the pool gave a transaction up, None if it did not."""
+        return self._dropped.get(transaction_id)
 
     def recent(self, transaction_id: bytes) -> Entry | None:
         """Return a recent outcome."""

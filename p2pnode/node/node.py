@@ -25,6 +25,7 @@ from p2pnode.node.core import Core, Identity
 from p2pnode.node.index import TABLE as OUTCOMES
 from p2pnode.node.index import Entry, decode_entry
 from p2pnode.node.jsonform import Amount
+from p2pnode.node.retention import Retention
 from p2pnode.node.runtime import Ports, Shell
 from p2pnode.node.serve import StoreServer
 from p2pnode.node.status import (
@@ -69,6 +70,11 @@ class NodeSetup:
     """The genesis document."""
     validator_key: SecretKey | None = None
     """None for a node that only follows."""
+    retention_heights: int = 100_000
+    """Blocks and batches older than this are deleted."""
+    log_new: bool = False
+    """The log was made by this start: if the chain is under way elsewhere, this key may have signed
+    in a life that is lost, so epochs reached by block sync are only observed."""
     log_lost: bool = False
     """The log was found damaged and repaired: sign nothing until the next epoch."""
 
@@ -121,15 +127,16 @@ class Node:
         self.signer = None
         if key is not None and index is not None:
             lost = setup.log_lost or recovery.log_is_older(store, log_state)
-            self.signer = recovery.make_signer(
-                key, self.chain, records, log_lost=lost, epoch=epoch
-            )
+            self.signer = recovery.make_signer(key, self.chain, records, log_lost=lost, epoch=epoch)
             for unwritten in self.signer.unwritten:
                 log.append(unwritten)
             if self.signer.unwritten:
                 log.sync()
         public = b"" if key is None else key.public
-        recovered = recovery.recover(self.chain, store, log_state, self.executors, public)
+        forgetful = setup.log_lost or setup.log_new
+        recovered = recovery.recover(
+            self.chain, store, log_state, self.executors, public, forgetful=forgetful
+        )
         self.core = Core(
             self.chain, engine, scheme, Identity(index, public), self.executors, recovered
         )
@@ -144,6 +151,7 @@ class Node:
             current_epoch=self._current_epoch,
         )
         self._server = StoreServer(store)
+        self._retention = Retention(store, setup.retention_heights)
         self._subscribers: list[trio.MemorySendChannel[BlockEvent]] = []
         self._started_ns = ports.clock.now_ns()
         self._last_block_ns: int | None = None
@@ -195,8 +203,11 @@ class Node:
     def _finalized(self, data: Mapping[str, object]) -> None:
         height, digest, body = data["height"], data["hash"], data["payload"]
         view, time_ms = data["view"], data["time_ms"]
-        assert isinstance(height, int) and isinstance(digest, bytes) and isinstance(body, bytes)
-        assert isinstance(view, tuple) and isinstance(time_ms, int)
+        assert isinstance(height, int)
+        assert isinstance(digest, bytes)
+        assert isinstance(body, bytes)
+        assert isinstance(view, tuple)
+        assert isinstance(time_ms, int)
         payload = decode_payload(body)
         now_ms = self._ports.clock.wall_ms()
         self._last_block_ns = self._ports.clock.now_ns()
@@ -215,6 +226,9 @@ class Node:
         count = sum(len(e.outcomes) for e in done.executions)
         self._counts[height] = count
         self._note_roots(height)
+        pruned = self._retention.executed(height)
+        if pruned:
+            self._ports.store.commit(pruned, sync=False)
         if self.observe_executed is not None:
             self.observe_executed(done)
         payload = decode_payload(done.block.payload)
@@ -243,9 +257,7 @@ class Node:
     async def submit(self, raws: Sequence[bytes]) -> list[SubmitOutcome]:
         """Offer signed envelopes to the pool; one outcome each, in order."""
         outcomes = await self.shell.submit(tuple(raws))
-        return [
-            _submit_outcome(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)
-        ]
+        return [_submit_outcome(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
 
     def status(self) -> NodeStatus:
         """Return the node at this moment."""
@@ -336,7 +348,10 @@ class Node:
             case Batched():
                 return TransactionStatus(id.hex(), TransactionState.BATCHED)
             case None:
-                return None
+                reason = self.core.index.dropped_reason(id)
+                if reason is None:
+                    return None
+                return TransactionStatus(id.hex(), TransactionState.SKIPPED, reason=reason)
 
     def _ended(self, id: bytes, entry: Entry) -> TransactionStatus:
         outcome = entry.outcome
@@ -372,7 +387,7 @@ class Node:
         )
 
     def block(self, height: int | None) -> BlockStatus | None:
-        """Return the block at a height, the newest for None; None where there is none, or no more."""
+        """Return the block at a height, the newest for None; None where there is none any more."""
         at = self.core.ordering.height if height is None else height
         raw = self._ports.store.get("blocks", at.to_bytes(8, "big"))
         return None if raw is None else self._block_status(decode_block(raw))
@@ -405,7 +420,9 @@ class Node:
         return tuple(
             PeerRow(
                 id=peer_id_text(p.peer),
-                name="" if (v := self.chain.validator_of_peer(p.peer)) is None else f"validator {v}",
+                name=""
+                if (v := self.chain.validator_of_peer(p.peer)) is None
+                else f"validator {v}",
                 address=p.address,
                 inbound=p.inbound,
                 rtt_ms=None if p.rtt_s is None else p.rtt_s * 1000,
@@ -472,7 +489,9 @@ class Node:
             if i == core.identity.index or v.peer_id in connected
         )
         if 3 * reached <= 2 * total:
-            reasons.append(f"validators of power {reached} of {total} reached, more than 2/3 needed")
+            reasons.append(
+                f"validators of power {reached} of {total} reached, more than 2/3 needed"
+            )
         return tuple(reasons)
 
     def _total_supply(self) -> dict[int, int]:

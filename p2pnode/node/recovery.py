@@ -38,7 +38,7 @@ KEY_CHAIN = b"chain"
 """Key in `meta` of the chain id."""
 
 KEY_SIGNED_MARK = b"signed"
-"""Key in `meta` of (epoch, position) of a vote known to be in the log: an older log is no memory."""
+"""Key in `meta` of (epoch, position) of a vote that the log must know: an older log is no memory."""
 
 BLOCKS_SCANNED = 256
 """Newest blocks read at start: what waits to execute, the newest proof, what was ordered lately."""
@@ -186,6 +186,8 @@ def recover(
     log: LogState,
     executors: Mapping[int, Executor],
     public_key: bytes,
+    *,
+    forgetful: bool,
 ) -> Recovered:
     """Return everything the core needs to go on.
 
@@ -200,9 +202,7 @@ def recover(
     for needed in range(executed + 1, height + 1):
         if needed not in blocks:
             raise StoreIncompleteError(f"block {needed} is missing, the newest is {height}")
-    statements = {
-        h: _statements(store, block, needed=h > executed) for h, block in blocks.items()
-    }
+    statements = {h: _statements(store, block, needed=h > executed) for h, block in blocks.items()}
     unexecuted = tuple((blocks[h], statements[h]) for h in range(executed + 1, height + 1))
     held: list[HeldBatch] = []
     for _, listed in unexecuted:
@@ -236,6 +236,7 @@ def recover(
         unexecuted=unexecuted,
         batches=tuple(held),
         next_sequence=own + 1,
+        forgetful=forgetful,
         lanes=tuple((uid, key, s) for (uid, key), s in sorted(lanes.items())),
         results=tuple((uid, top, n) for uid, (top, n) in sorted(results.items())),
         own_results=store.get("meta", KEY_RESULTS),

@@ -1,8 +1,9 @@
 """The shell around a node's core: one nursery, effects become I/O.
 
-The order of effects is kept. Everything that must be durable before something leaves (records of what
-was signed, stored batches and payloads) is gathered, made durable by one sync in a worker thread, and
-only then do the messages and signatures that came after it go out. New inputs are handled meanwhile.
+The order of effects is kept. Everything that must be durable before something leaves (records of
+what was signed, stored batches and payloads) is gathered, made durable by one sync in a worker
+thread, and only then do the messages and signatures that came after it go out. New inputs are
+handled meanwhile.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from p2pnode.types.effects import (
     FrameIn,
     Input,
     Lane,
+    Observe,
     PeerDown,
     PeerUp,
     Penalize,
@@ -288,6 +290,10 @@ class Shell:
                 case Forget(kind, epoch, below):
                     if self._signer is not None:
                         self._append(self._signer.prune(kind, epoch, below))
+                case Observe(until_epoch):
+                    if self._signer is not None:
+                        for record in self._signer.observe(until_epoch):
+                            self._append(record)
                 case _:
                     pass
         if writes:
@@ -323,11 +329,11 @@ class Shell:
     async def _compact(self) -> None:
         """Rewrite the log without what neither the signer nor the engine needs any more."""
         self._appended_bytes = 0
-        records = [
-            r
-            for r in self._ports.log.records()
-            if engine_record_epoch(r) in (None, self._current_epoch())
-        ]
+        epoch = self._current_epoch()
+        if self._signer is not None and epoch >= 2:
+            # Results of the epoch before may still be wanted; nothing older is ever signed.
+            self._ports.log.append(self._signer.prune_epochs(epoch - 1))
+        records = [r for r in self._ports.log.records() if engine_record_epoch(r) in (None, epoch)]
         if self._signer is not None:
             records = self._signer.compacted(records)
         if self._ports.sync_in_thread:

@@ -1,4 +1,4 @@
-"""What a node answers to peers from its store: blocks with their statements, and things by digest."""
+"""What a node serves to peers from its store: blocks with their statements, things by digest."""
 
 from __future__ import annotations
 

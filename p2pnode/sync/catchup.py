@@ -1,14 +1,14 @@
-"""Block sync: a node that was away, or late, takes final blocks from peers and verifies them statically.
+"""Block sync: a node that was away, or late, takes final blocks from peers and verifies them
+statically.
 
-An answer to `blocks` is a canonical array of `[block, [statement, …]]`, contiguous from the height asked.
-Blocks are accepted up to the last one that carries a valid proof: the parent links prove those below it,
-and digests prove statements. Batches are fetched afterwards, by whoever executes.
+An answer to `blocks` is a canonical array of `[block, [statement, …]]`, contiguous from the height
+asked. Blocks are accepted up to the last one that carries a valid proof: the parent links prove
+those below it, and digests prove statements. Batches are fetched afterwards, by whoever executes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from p2pnode import codec

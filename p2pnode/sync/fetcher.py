@@ -10,8 +10,8 @@ from p2pnode.types.desk import Desk
 from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
 
 PROTOCOL: str = "fetch"
-"""Request protocol: a list of digests; the answer is a list of as many byte strings, empty where the
-peer has nothing."""
+"""Request protocol: a list of digests; the answer is a list of as many byte strings, empty where
+the peer has nothing."""
 
 DIGESTS_MAX: int = 64
 """Most digests in one request."""

@@ -122,7 +122,8 @@ def decode_transactions(data: bytes) -> tuple[bytes, ...]:
     """Return the envelopes in a batch's data; they are not decoded further.
 
     Raises:
-        codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not such data.
+        codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not such
+        data.
     """
     items = codec.array(
         codec.decode(data, size_bytes_max=DATA_BYTES_MAX), "batch", length_max=TRANSACTIONS_MAX

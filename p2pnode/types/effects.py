@@ -1,8 +1,8 @@
 """What a node's core is told (inputs) and what it asks of the shell (effects).
 
-The core is a pure function of its inputs: every one of them passes `Core.handle`, which can be recorded
-and replayed. The shell carries effects out in order; nothing ordered after a `Sign`, or after an
-`Append` with `sync`, leaves the node before the log and the store are durable up to there.
+The core is a pure function of its inputs: every one of them passes `Core.handle`, which can be
+recorded and replayed. The shell carries effects out in order; nothing ordered after a `Sign`, or
+after an `Append` with `sync`, leaves the node before the log and the store are durable up to there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Write:
     value: bytes | None
 
 
-# --- inputs: shell -> core ---------------------------------------------------------------------------
+# --- inputs: shell -> core ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ Input: TypeAlias = (
 )
 
 
-# --- effects: core -> shell --------------------------------------------------------------------------
+# --- effects: core -> shell -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +182,13 @@ class Forget:
     kind: str
     epoch: int
     below: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Sign nothing up to and including an epoch: this node may have signed in it and forgotten."""
+
+    until_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +257,7 @@ Effect: TypeAlias = (
     | Append
     | Put
     | Forget
+    | Observe
     | Verify
     | Request
     | ArmTimer

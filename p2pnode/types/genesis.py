@@ -152,7 +152,9 @@ class Genesis:
             if assets != sorted(dict.fromkeys(assets)) or any(
                 not 0 < amount < 1 << 128 for _, amount in account.balances
             ):
-                raise GenesisError(f"account {account.address.hex()}: balances out of order or range")
+                raise GenesisError(
+                    f"account {account.address.hex()}: balances out of order or range"
+                )
 
 
 def decode_genesis(document: bytes) -> Genesis:

@@ -1,7 +1,7 @@
 """Messages between nodes: what the frames of the lanes hold.
 
-A frame is a canonical array of messages, each `[code, …]`; one frame carries everything that waited for
-the same peer and lane.
+A frame is a canonical array of messages, each `[code, …]`; one frame carries everything that waited
+for the same peer and lane.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Payloads and blocks: what a proposer proposes, and a finalized payload in its place in the chain."""
+"""Payloads and blocks: what a proposer proposes, and a finalized payload in its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ITEMS_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The digests a proposer wants ordered; at most 4 KiB, however many transactions they stand for."""
+    """The digests a proposer wants ordered; at most 4 KiB however many transactions they are."""
 
     chain: bytes
     """Chain id, 32 bytes."""

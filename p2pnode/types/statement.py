@@ -1,7 +1,7 @@
 """Statements: the certified facts that a payload orders by their digests.
 
-A statement is canonical CBOR `[code, …]`; its digest is the SHA-256 of its bytes. Three exist: a batch
-certificate, a result certificate, and evidence of an offence.
+A statement is canonical CBOR `[code, …]`; its digest is the SHA-256 of its bytes. Three exist: a
+batch certificate, a result certificate, and evidence of an offence.
 """
 
 from __future__ import annotations
@@ -96,7 +96,12 @@ class BatchCertificate:
     def encode(self) -> bytes:
         """Return the statement's bytes."""
         return codec.encode(
-            [CODE_BATCH, self.header.encode(), self.header_signature, *_encode_signers(self.signers)]
+            [
+                CODE_BATCH,
+                self.header.encode(),
+                self.header_signature,
+                *_encode_signers(self.signers),
+            ]
         )
 
 
@@ -161,10 +166,14 @@ def decode_statement(data: bytes) -> Statement:
     Raises:
         codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not one.
     """
-    fields = codec.array(codec.decode(data, size_bytes_max=SIZE_BYTES_MAX), "statement", length_max=8)
+    fields = codec.array(
+        codec.decode(data, size_bytes_max=SIZE_BYTES_MAX), "statement", length_max=8
+    )
     code = codec.unsigned(fields[0], "statement code") if fields else 0
     if code == CODE_BATCH:
-        _, header, signature, bitmap, signatures = codec.array(fields, "batch certificate", length=5)
+        _, header, signature, bitmap, signatures = codec.array(
+            fields, "batch certificate", length=5
+        )
         return BatchCertificate(
             decode_batch_header(codec.octets(header, "header", length_max=1024)),
             codec.octets(signature, "header signature", length=64),
@@ -215,9 +224,7 @@ def decode_result(data: bytes) -> Result:
         outbox_root=roots[3],
         outcome_root=roots[4],
         watermarks_root=roots[5],
-        counters=tuple(
-            codec.unsigned(c, "counter", value_max=codec.INTEGER_MAX) for c in counters
-        ),
+        counters=tuple(codec.unsigned(c, "counter", value_max=codec.INTEGER_MAX) for c in counters),
         witness=roots[6],
     )
 

@@ -1,6 +1,7 @@
 """Transactions: COSE_Sign1 envelopes around a canonical payload.
 
-Exactly one encoding of a signed transaction is valid (protocol.md, "Identities, quorums, signatures"):
+Exactly one encoding of a signed transaction is valid (protocol.md, "Identities, quorums,
+signatures"):
 
     d2 84 43 a10127 a0 <bstr payload> 58 40 <signature>
 
@@ -141,7 +142,8 @@ def decode_transaction(raw: bytes) -> Transaction:
         The transaction.
 
     Raises:
-        MalformedTransactionError: Any deviation from the one valid encoding, or a field out of range.
+        MalformedTransactionError: Any deviation from the one valid encoding, or a field out of
+        range.
     """
     if len(raw) > SIZE_BYTES_MAX:
         raise MalformedTransactionError(
@@ -149,7 +151,8 @@ def decode_transaction(raw: bytes) -> Transaction:
         )
     if not raw.startswith(_HEAD):
         raise MalformedTransactionError(
-            f"envelope starts with {raw[:7].hex()}, not {_HEAD.hex()} (tag 18, EdDSA, no other header)"
+            f"envelope starts with {raw[:7].hex()}, not {_HEAD.hex()}"
+            " (tag 18, EdDSA, no other header)"
         )
     cut = len(raw) - crypto.SIGNATURE_BYTES - 2
     payload_head = _bstr_head(raw)

@@ -53,7 +53,9 @@ def check_order(blocks: Sequence[SeenBlock]) -> list[Violation]:
                 )
             elif block.parent != previous.hash:
                 found.append(
-                    Violation("parent links", f"{block.node}: height {block.height} has another parent")
+                    Violation(
+                        "parent links", f"{block.node}: height {block.height} has another parent"
+                    )
                 )
         last[(block.node, block.life)] = block
     return found
@@ -85,7 +87,9 @@ def check_conservation(
 ) -> list[Violation]:
     """Return every asset whose total at a node is not what genesis issued."""
     return [
-        Violation("conservation", f"{node}: asset {asset} is {supply.get(asset, 0)}, issued {amount}")
+        Violation(
+            "conservation", f"{node}: asset {asset} is {supply.get(asset, 0)}, issued {amount}"
+        )
         for node, supply in supplies.items()
         for asset, amount in expected.items()
         if supply.get(asset, 0) != amount

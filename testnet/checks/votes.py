@@ -50,7 +50,9 @@ class VoteWatcher:
         for (epoch, view, kind), body in self._certificates.items():
             if kind == _FINALIZE:
                 if (epoch, view, _NULLIFY) in self._certificates:
-                    self._report("no nullification beside a finalization", f"epoch {epoch} view {view}")
+                    self._report(
+                        "no nullification beside a finalization", f"epoch {epoch} view {view}"
+                    )
                 notarized = self._certificates.get((epoch, view, _NOTARIZE))
                 if notarized is not None and _content(notarized) != _content(body):
                     self._report("finalized what was notarized", f"epoch {epoch} view {view}")
@@ -63,11 +65,15 @@ class VoteWatcher:
         kind, view = cbor2.loads(body)[:2]
         known = self._votes.setdefault((epoch, view, signer, kind), body)
         if known != body:
-            self._report("one vote of a kind", f"epoch {epoch} view {view} validator {signer} kind {kind}")
+            self._report(
+                "one vote of a kind", f"epoch {epoch} view {view} validator {signer} kind {kind}"
+            )
         if kind in (_NULLIFY, _FINALIZE):
             other = _FINALIZE if kind == _NULLIFY else _NULLIFY
             if (epoch, view, signer, other) in self._votes:
-                self._report("not both nullify and finalize", f"epoch {epoch} view {view} validator {signer}")
+                self._report(
+                    "not both nullify and finalize", f"epoch {epoch} view {view} validator {signer}"
+                )
 
     def _certificate(self, epoch: int, certificate: bytes) -> None:
         self.certificates_count += 1

@@ -136,6 +136,7 @@ class World:
             name=machine.name,
             document=self.document,
             validator_key=machine.validator_key,
+            log_new=machine.lives == 0,
         )
         machine.network = network
         machine.lives += 1
