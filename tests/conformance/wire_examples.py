@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from p2pnode import crypto
 from p2pnode.availability.inline import InlineScheme
-from p2pnode.consensus.simplex import votes
+from p2pnode.consensus.simplex import summaries, votes
 from p2pnode.execution.receipts import KIND_TRANSFER, Receipt, encode_outbox
 from p2pnode.net.framing import frame
 from p2pnode.types import batch, genesis, messages, payload, statement, transaction
@@ -139,7 +139,7 @@ EVIDENCE = statement.Evidence(
 
 VOTE = messages.EngineItem(0, (1, NULLIFY, signed(1, ENGINE_KIND, NULLIFY)), b"", b"")
 STORED = messages.Stored(HEADER.digest(), 3, signed(3, "stored", HEADER.digest()))
-SUMMARY = messages.Summary(0, 7, votes.encode_status(votes.Status(7, 8, 8, 9, 0, 0)))
+SUMMARY = messages.Summary(0, 7, summaries.encode_status(summaries.Status(7, 8, 8, 9, 0, 0)))
 FRAME = messages.join_frame([messages.encode_message(m) for m in (VOTE, SUMMARY)])
 
 BODY = NULLIFY

@@ -16,8 +16,8 @@ from p2pnode.types.effects import (
     SendTo,
     Sign,
     SignedIn,
-    Verify,
     VerifiedIn,
+    Verify,
     Write,
 )
 
