@@ -1,7 +1,8 @@
 """Hashes and Ed25519: one library on all nodes, one way to bind a signature to its purpose.
 
-libsodium (PyNaCl) refuses small-order keys and non-canonical signatures. Other libraries disagree with
-it on edge cases, and a certificate must not be valid on some nodes only; so nothing else verifies.
+libsodium (PyNaCl) refuses small-order keys and non-canonical signatures. Other libraries disagree
+with it on edge cases, and a certificate must not be valid on some nodes only; so nothing else
+verifies.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def signing_hash(chain: bytes, kind: str, epoch: int, body: bytes) -> bytes:
         body: Canonical encoding of the statement.
 
     Returns:
-        SHA-256 of `"p2pnode/1" ‖ chain ‖ u8 length ‖ kind ‖ u64 epoch ‖ u32 length ‖ body`, 32 bytes.
+        SHA-256 of `"p2pnode/1" ‖ chain ‖ u8 length ‖ kind ‖ u64 epoch ‖ u32 length ‖ body`, 32
+        bytes.
     """
     name = kind.encode()
     return sha256(

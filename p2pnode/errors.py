@@ -1,7 +1,8 @@
 """Errors: one base, four families, one class per broken rule.
 
-A family says whose fault it is. A class says which rule was broken, carries the offending numbers as
-attributes and puts them into its message. Expected failures are types; programmer errors are asserts.
+A family says whose fault it is. A class says which rule was broken, carries the offending numbers
+as attributes and puts them into its message. Expected failures are types; programmer errors are
+asserts.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def gather(arguments: Namespace) -> NodeConfig:
 
 async def _run(config: NodeConfig, console: Console) -> int:
     # It brings libp2p with it, which takes a second.
-    from p2pnode.node.service import Running, run_node
+    from p2pnode.service import Running, run_node
 
     def ready(running: Running) -> None:
         write_endpoint(config.data_dir, running.rpc_url)

@@ -25,7 +25,6 @@ from p2pnode.execution.pipeline import ExecutedBlock, Pipeline
 from p2pnode.execution.results import quorum_of
 from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
 from p2pnode.gossip.topics import transaction_topic
-from p2pnode.mempool.admission import Rules
 from p2pnode.mempool.collator import Collator, CollatorConfig
 from p2pnode.mempool.intake import Intake
 from p2pnode.mempool.pool import Pool, PoolConfig
@@ -134,6 +133,7 @@ class Core:
         identity: Identity,
         executors: Mapping[int, Executor],
         recovered: Recovered,
+        pool: PoolConfig,
     ) -> None:
         """Assemble the parts; `start` begins.
 
@@ -144,6 +144,7 @@ class Core:
             identity: Who we are.
             executors: By uid, at the recovered state.
             recovered: What store and log hold.
+            pool: Limits of the pool.
         """
         self.chain = chain
         self.identity = identity
@@ -157,9 +158,7 @@ class Core:
         self.executors = dict(executors)
         parameters = chain.genesis.parameters
         self.fetcher = Fetcher(self.desk)
-        self.pool = Pool(
-            PoolConfig(rules=Rules.of(chain.id, parameters), collator=identity.public_key)
-        )
+        self.pool = Pool(pool)
         self.intake = Intake(
             chain,
             identity.index,

@@ -19,6 +19,8 @@ from p2pnode.execution.outcomes import Status
 from p2pnode.execution.pipeline import ExecutedBlock
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.gossip.validation import judge_transactions
+from p2pnode.mempool.admission import Rules
+from p2pnode.mempool.pool import PoolConfig
 from p2pnode.mempool.report import Batched, Pooled
 from p2pnode.node import recovery
 from p2pnode.node.core import Core, Identity
@@ -72,6 +74,10 @@ class NodeSetup:
     """None for a node that only follows."""
     retention_heights: int = 100_000
     """Blocks and batches older than this are deleted."""
+    mempool_transactions_max: int = 20_000
+    """Most transactions waiting."""
+    mempool_bytes_max: int = 32 << 20
+    """Most bytes of them."""
     log_new: bool = False
     """The log was made by this start: if the chain is under way elsewhere, this key may have signed
     in a life that is lost, so epochs reached by block sync are only observed."""
@@ -137,8 +143,14 @@ class Node:
         recovered = recovery.recover(
             self.chain, store, log_state, self.executors, public, forgetful=forgetful
         )
+        pool = PoolConfig(
+            rules=Rules.of(self.chain.id, self.chain.genesis.parameters),
+            collator=public,
+            transactions_max=setup.mempool_transactions_max,
+            bytes_max=setup.mempool_bytes_max,
+        )
         self.core = Core(
-            self.chain, engine, scheme, Identity(index, public), self.executors, recovered
+            self.chain, engine, scheme, Identity(index, public), self.executors, recovered, pool
         )
         self.shell = Shell(
             self.core,

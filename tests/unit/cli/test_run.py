@@ -15,9 +15,9 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import ENDPOINT_FILE
 from p2pnode.cli.run import _run
 from p2pnode.errors import ConfigError
-from p2pnode.node import service
+from p2pnode import service
 from p2pnode.node.config import NodeConfig
-from p2pnode.node.service import Running
+from p2pnode.service import Running
 
 RUNNING = Running("http://127.0.0.1:1", "http://127.0.0.1:1/metrics", "/ip4/127.0.0.1/tcp/2", "p")
 

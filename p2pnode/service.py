@@ -16,7 +16,7 @@ from p2pnode.errors import ConfigError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
 from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
-from p2pnode.net.config import NetworkConfig
+from p2pnode.net.config import NetworkConfig, NetworkLimits
 from p2pnode.node.config import NodeConfig
 from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
@@ -107,6 +107,7 @@ async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -
             raise ConfigError(
                 f"a key derived from a public test seed can't be used on chain {genesis.name!r}"
             )
+    _check_roles(config)
     host, port = _listen_address(config)
     network = Libp2pNetwork(
         NetworkConfig(
@@ -115,6 +116,7 @@ async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -
             host=host,
             port=port,
             bootstrap=config.network_bootstrap,
+            limits=NetworkLimits(connections_max=config.network_peers_max),
         )
     )
     store = LmdbStore(config.data_dir / "store", map_bytes_max=config.store_size_bytes_max)
@@ -128,6 +130,8 @@ async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -
             document=document,
             validator_key=keys[0].secret if keys else None,
             retention_heights=config.store_retention_heights,
+            mempool_transactions_max=config.mempool_transactions_max,
+            mempool_bytes_max=config.mempool_size_bytes_max,
             # A new log beside a store with blocks: whatever was signed has been forgotten.
             log_new=opened.created,
             log_lost=opened.created and head_height(store) > 0,
@@ -215,6 +219,15 @@ async def _log_status(view: MeasuredNode, interval_s: float) -> None:
         log.info("status", line=status_line(status, previous, interval_s))
         previous = status
         await trio.sleep(interval_s)
+
+
+def _check_roles(config: NodeConfig) -> None:
+    """Refuse roles that this node can't play; none named means what keys and genesis say."""
+    for role in config.roles:
+        if role in ("light", "bootstrap"):
+            raise ConfigError(f"role {role!r}: not built yet")
+        if not config.keys_validators:
+            raise ConfigError(f"role {role!r} needs a key under keys.validators")
 
 
 def _listen_address(config: NodeConfig) -> tuple[str, int]:
