@@ -1,25 +1,22 @@
-"""Names of topics and request protocols; each carries the chain and a version."""
+"""Names of topics, as the Network port takes them; the adapter adds the chain and a version."""
 
 from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
-"""Version at the end of every name; raised when the bytes on it change."""
+HEAD: Final = "head"
+"""Topic of finalized headers."""
+
+PEERS: Final = "peers"
+"""Topic of node records."""
 
 TOPICS_FROM_NODES: Final = ((17, 4), (65, 16))
 """(nodes at least, transaction topics): one topic up to 16 nodes, more above."""
 
 
-def chain_tag(chain: bytes) -> str:
-    """Return the chain's mark in names: the first 16 hex digits of its id."""
-    assert len(chain) == 32, len(chain)
-    return chain.hex()[:16]
-
-
-def transaction_topic(chain: bytes, index: int) -> str:
+def transaction_topic(index: int) -> str:
     """Return the name of transaction topic `index`, from 0."""
-    return f"/p2pnode/{chain_tag(chain)}/tx/{index}/{VERSION}"
+    return f"tx/{index}"
 
 
 def transaction_topics_count(nodes_count: int) -> int:
@@ -39,20 +36,3 @@ def transaction_topic_index(sender: bytes, topics_count: int) -> int:
         topics_count: As `transaction_topics_count` gives.
     """
     return int.from_bytes(sender[:8], "big") % topics_count
-
-
-def head_topic(chain: bytes) -> str:
-    """Return the name of the topic of finalized headers."""
-    return f"/p2pnode/{chain_tag(chain)}/head/{VERSION}"
-
-
-def peers_topic(chain: bytes) -> str:
-    """Return the name of the topic of node records."""
-    return f"/p2pnode/{chain_tag(chain)}/peers/{VERSION}"
-
-
-def protocol_id(chain: bytes, name: str) -> str:
-    """Return the id of a request protocol or stream: lower-case letters, digits and dashes."""
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
-    assert name.strip(letters) == "" != name, name
-    return f"/p2pnode/{chain_tag(chain)}/{name}/{VERSION}"

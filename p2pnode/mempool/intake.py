@@ -173,7 +173,7 @@ class Intake:
 
     def _send(self, which: str, pack: Pack) -> None:
         if which == "gossip":
-            self._desk.add(Publish(transaction_topic(self._chain.id, 0), encode_frame(pack)))
+            self._desk.add(Publish(transaction_topic(0), encode_frame(pack)))
             return
         height = self._heights()[1]
         executors = self._chain.validators_of(self._chain.epoch_of(height + 1))

@@ -152,7 +152,7 @@ class Core:
         self._started_ns = 0
         self._summary_turn = 0
         self._connected: dict[bytes, None] = {}
-        self._topic = transaction_topic(chain.id, 0)
+        self._topic = transaction_topic(0)
         self._epoch = -1
         self.desk = Desk()
         self.executors = dict(executors)

@@ -182,7 +182,7 @@ class Node:
         """Register topics and protocols with the network; before the network runs."""
         network = self._ports.network
         self._server.attach(network)
-        network.subscribe(transaction_topic(self.chain.id, 0), self._judge)
+        network.subscribe(transaction_topic(0), self._judge)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once the node takes inputs."""
