@@ -85,6 +85,9 @@ class _NoAutoConnector(AutoConnector):
 
     async def maybe_connect(self) -> None: ...
 
+    def record_disconnect(self, peer_id: ID) -> None:
+        """Remember nothing of peers that come and go."""
+
 
 class SafeSwarm(Swarm):
     """A swarm in which an error ends one connection instead of everything.

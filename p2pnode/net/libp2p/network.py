@@ -331,36 +331,43 @@ class Libp2pNetwork:
             penalize=self.penalize,
         )
         older = self._sessions.get(peer)
+        events: tuple[Incoming, ...] = (PeerConnected(peer),)
         if older is not None:
-            if not self._replaces(session, older):
-                connection.muxed_conn.ready.set()
-                self._nursery.start_soon(self._retire, connection)
-                return
-            session.succeed(older)
+            if self._are_twins(session, older):
+                # What the smaller id dialled stays: the other side decides the same.
+                if session.inbound != (peer < self._peer_id):
+                    connection.muxed_conn.ready.set()
+                    self._nursery.start_soon(self._retire, connection)
+                    return
+                session.succeed(older)
+                events = ()
+            else:
+                # A peer with a good connection does not dial: it has lost the older one, and may
+                # have been started anew.
+                older.retired = True
+                events = (PeerLost(peer, "replaced by a newer connection"), *events)
             self._nursery.start_soon(self._retire, older.connection)
         self._sessions[peer] = session
-        self._nursery.start_soon(self._run_session, session, older is None)
+        self._nursery.start_soon(self._run_session, session, events)
 
-    def _replaces(self, new: Session, older: Session) -> bool:
-        """Decide which of two connections to a peer stays, as the other side decides, too."""
-        if older.connection.is_closed or new.began_s - older.began_s > SIMULTANEOUS_S:
-            # A peer with a good connection does not dial: it has lost the older one.
-            return True
-        if new.inbound == older.inbound:
-            return True
-        # Dialled by both sides at once: what the smaller id dialled stays.
-        return new.inbound == (new.peer < self._peer_id)
+    def _are_twins(self, new: Session, older: Session) -> bool:
+        """Tell whether both sides dialled at once."""
+        return (
+            not older.connection.is_closed
+            and new.inbound != older.inbound
+            and new.began_s - older.began_s <= SIMULTANEOUS_S
+        )
 
     async def _retire(self, connection: Any) -> None:
         # The other side may have used it before it knew of its twin.
         await trio.sleep(RETIREMENT_S)
         await abort(connection)
 
-    async def _run_session(self, session: Session, is_first: bool) -> None:
+    async def _run_session(self, session: Session, events: tuple[Incoming, ...]) -> None:
         peer = session.peer
         try:
-            if is_first:
-                await self._send_incoming.send(PeerConnected(peer))
+            for event in events:
+                await self._send_incoming.send(event)
             session.connection.muxed_conn.ready.set()
             assert self._nursery is not None
             self._nursery.start_soon(self._exchange, session)

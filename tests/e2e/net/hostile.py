@@ -12,6 +12,7 @@ import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
+from libp2p.network.config import ConnectionConfig
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
@@ -88,9 +89,11 @@ class Victim:
 
 
 @asynccontextmanager
-async def stock_victim(topic: str, *, validate: Any = None) -> AsyncIterator[Victim]:
+async def stock_victim(
+    topic: str, *, validate: Any = None, connections: ConnectionConfig | None = None
+) -> AsyncIterator[Victim]:
     """Run libp2p as it comes; errors that end its services are collected, not raised."""
-    host = new_host(key_pair=key_pair(b"victim"))
+    host = new_host(key_pair=key_pair(b"victim"), connection_config=connections)
     router = GossipSub([MESHSUB], 4, 3, 5, heartbeat_interval=1, spam_protection_enabled=False)
     victim = Victim(host, Pubsub(host, router))
     try:
