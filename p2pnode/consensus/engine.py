@@ -598,7 +598,9 @@ class Engine(Protocol):
         ...
 
     def step(self, now_ns: int, event: Event) -> list[Effect]:
-        """Take one event."""
+        """Take one event. What a peer wrote (an item that passed H4, any summary) never makes it
+        raise.
+        """
         ...
 
     def summary(self) -> bytes:

@@ -264,7 +264,11 @@ class SimplexEngine:
         decided = ballot.kind in view.certificates or (
             ballot.kind is not Kind.NULLIFY and Kind.NULLIFY in view.certificates
         )
-        return Interest.DROP if decided and vote.sender != self._me else Interest.NOW
+        if decided and vote.sender != self._me:
+            # Somebody far away is always too late to decide, but must not count as silent.
+            quiet = self._pace.quiet(vote.sender, self._now_ns)
+            return Interest.NOW if quiet else Interest.DROP
+        return Interest.NOW
 
     def _interest_in_certificate(self, ballot: Ballot) -> Interest:
         if self._done or ballot.view < self._views.lowest():
@@ -281,14 +285,12 @@ class SimplexEngine:
         number = ballot.view
         if self._done or not self._views.lowest() <= number <= self._current + 1:
             return
-        if number > self._views.floor_view:
-            # Only what is current proves that a validator can still hear: one that sends but
-            # receives nothing must not be waited for.
-            self._pace.hear(sender, self._now_ns)
-            self._pace.hear(vote.sender, self._now_ns)
         view = self._views.make(number)
         if not self._count(view, ballot, vote):
             return
+        # Only news counts: a proposer that sends but hears nothing repeats itself, and must not be
+        # waited for.
+        self._pace.hear(vote.sender, self._now_ns)
         by_proposer = vote.sender == self.proposer_of(number)
         if vote.sender == self._me:
             self._take_slot(view, ballot.kind, vote.body)

@@ -60,6 +60,12 @@ class Pace:
         )
         return heard >= self._epoch.quorum()
 
+    def quiet(self, index: Index, now_ns: int) -> bool:
+        """Tell whether `index` is on the way to being silent: its next sign of life is worth a
+        signature check.
+        """
+        return self._heard_ns[index] <= now_ns - self._parameters.skip_ns // 2
+
     def snapshot(self) -> codec.Value:
         """Return the whole state, for fingerprints."""
         return (self.delta_ns, self._floor_ns, tuple(self._heard_ns))

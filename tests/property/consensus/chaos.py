@@ -47,6 +47,7 @@ def chaos(
         heartbeat_s=2.0,
         last_height=last_height,
         check_delay_ns=rng.choice((0, 30 * MS)),
+        crash_between_effects=rng.choice((0.0, 0.0, 0.002)),
     )
     count = len(net.nodes)
     net.start()
@@ -78,6 +79,8 @@ def chaos(
     net.cut = lambda a, b: False
     net.outgoing = lambda a, b, item: True
     net.drop = 0.0
+    net.crash_between_effects = 0.0
+    net.run(0.6)
     dead = [node.index for node in net.nodes if node.engine is None]
     if dead:
         net.start(*dead)
@@ -119,7 +122,7 @@ def check_invariants(net: Net) -> None:
         assert not [r for r in node.reports if r.kind in ("fork", "malformed_summary")]
     quorum = quorum_of(sum(net.powers))
     power_by_body: dict[bytes, int] = {}
-    for signer, body in net.signed_bodies:
+    for signer, body in dict.fromkeys(net.signed_bodies):
         power_by_body[body] = power_by_body.get(body, 0) + net.powers[signer]
     table: dict[Kind, dict[int, bytes]] = {kind: {} for kind in Kind}
     for body, power in power_by_body.items():

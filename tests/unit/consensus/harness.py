@@ -81,7 +81,9 @@ class Node:
 
     index: int
     log: list[bytes] = field(default_factory=list)
-    """Durable records, in order."""
+    """Records, in order."""
+    synced: int = 0
+    """How many of them are on disk for sure."""
     slots: dict[object, bytes] = field(default_factory=dict)
     """The signer's table, durable."""
     chain: list[Deliver] = field(default_factory=list)
@@ -124,12 +126,12 @@ class Net:
         summary_s: float = 1.0,
         last_height: int = 1 << 40,
         check_delay_ns: int = 0,
+        crash_between_effects: float = 0.0,
     ) -> None:
         self.rng = random.Random(seed)
         self.powers = powers
         self.parameters = parameters or EngineParameters()
         self.engine_type = engine
-        self.delay_ns = delay_ns
         self.drop = drop
         self.duplicate = duplicate
         self.always_demand = always_demand
@@ -137,11 +139,13 @@ class Net:
         self.summary_ns = int(summary_s * NS_PER_S)
         self.last_height = last_height
         self.check_delay_ns = check_delay_ns
+        self.crash_between_effects = crash_between_effects
         self.now_ns = NS_PER_S
         self.queue: list[tuple[int, int, Callable[[], None]]] = []
         self.count = 0
         self.nodes = [Node(i) for i in range(len(powers))]
         self.cut: Callable[[int, int], bool] = lambda a, b: False
+        self.link_delay_ns: Callable[[int, int], int] = lambda a, b: delay_ns(self.rng)
         self.outgoing: Callable[[int, int, Item], bool] = lambda a, b, item: True
         """Adversary's hook: may an item of node a go to node b?"""
         self.signed_by_slot: dict[tuple[int, object], bytes] = {}
@@ -178,6 +182,8 @@ class Net:
             epoch = make_epoch(self.powers, i, last_height=self.last_height)
             node.delivered_ns = self.now_ns
             self._do(node, node.engine.recover(self.now_ns, epoch, node.floor, list(node.log)))
+            if node.engine is None:
+                continue
             self._demand(node)
             life = node.life
             first_ns = self.summary_ns * (i + 1) // len(self.nodes)
@@ -185,8 +191,16 @@ class Net:
 
     def crash(self, *indices: int) -> None:
         for i in indices:
-            self.nodes[i].engine = None
-            self.nodes[i].life += 1
+            node = self.nodes[i]
+            node.engine = None
+            node.life += 1
+            # Records behind the last barrier may be lost, from any point on.
+            del node.log[self.rng.randint(node.synced, len(node.log)) :]
+            node.synced = len(node.log)
+
+    def _revive(self, node: Node) -> None:
+        if node.engine is None:
+            self.start(node.index)
 
     def _tick(self, node: Node, life: int) -> None:
         if node.engine is None or node.life != life:
@@ -237,9 +251,15 @@ class Net:
         for effect in effects:
             if node.life != life or node.engine is None:
                 return
+            if self.rng.random() < self.crash_between_effects:
+                self.crash(node.index)
+                self.at(NS_PER_S // 2, lambda: self._revive(node))
+                return
             match effect:
-                case Persist(record):
+                case Persist(record, sync):
                     node.log.append(record)
+                    if sync:
+                        node.synced = len(node.log)
                 case Broadcast(item, lane):
                     self._send(node, tuple(range(len(self.nodes))), item, lane)
                 case Send(to, item, lane):
@@ -326,6 +346,7 @@ class Net:
             vote = signed(node.index, item.body)
             self.signed_bodies.append((node.index, item.body))
             node.log.append(encode_signed(vote))
+            node.synced = len(node.log)
             life = node.life
             self.at(
                 0,
@@ -346,7 +367,7 @@ class Net:
         copies = 2 if self.rng.random() < self.duplicate else 1
         for _ in range(copies):
             if self.rng.random() >= self.drop and not self.cut(a, b):
-                self.at(self.delay_ns(self.rng), action)
+                self.at(self.link_delay_ns(a, b), action)
 
     def receive(self, node: Node, sender: int | None, item: Item) -> None:
         """What a host does with an item from the network (H4)."""

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.consensus.engine import EngineParameters, Interest, Lane
-from p2pnode.consensus.simplex import votes
+from p2pnode.consensus.certs import CertScheme
+from p2pnode.consensus.engine import (
+    Effect,
+    EngineParameters,
+    Event,
+    Interest,
+    Item,
+    Lane,
+    Signed,
+    Summary,
+)
+from p2pnode.consensus.simplex import SimplexEngine, votes
+from p2pnode.consensus.simplex.pace import Pace
+from p2pnode.consensus.simplex.votes import Kind
 from tests.unit.consensus.harness import MS, Net, digest_of, make_epoch, signed
 
 
@@ -241,3 +253,82 @@ def test_deaf_proposer_is_skipped_although_it_still_sends() -> None:
     start = net.heights()[0]
     net.run(60)
     assert net.heights()[0] - start >= 0.5 * 60 / 0.2
+
+
+def far_away() -> Net:
+    """Validator 3 is 60 ms away from three that are 2 ms apart; no summary tells that it lives."""
+    # A turn of all proposers takes longer than silence may, as it does with many validators.
+    parameters = EngineParameters(skip_ns=400 * MS)
+    net = Net(seed=21, summary_s=1000, parameters=parameters)
+    net.link_delay_ns = lambda a, b: 60 * MS if 3 in (a, b) else 2 * MS
+    net.start()
+    net.run(30)
+    return net
+
+
+def test_validator_far_away_is_late_for_every_quorum_and_still_proposes() -> None:
+    net = far_away()
+    assert net.nullified == []
+    assert {final.proposer for final in net.nodes[0].chain[-8:]} == {0, 1, 2, 3}
+
+
+def test_without_late_signs_of_life_a_validator_far_away_is_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Pace, "quiet", lambda self, index, now_ns: False)
+    assert {view % 4 for view in far_away().nullified} == {3}
+
+
+class Mute(SimplexEngine):
+    """Answers no summary."""
+
+    def step(self, now_ns: int, event: Event) -> list[Effect]:
+        return [] if isinstance(event, Summary) else super().step(now_ns, event)
+
+
+def idle_after_a_while(engine: type[SimplexEngine]) -> Net:
+    """A network that went idle while validator 2 was away, and 2 back in it."""
+    net = Net(seed=19, engine=engine, heartbeat_s=1000)
+    net.start()
+    net.run(3)
+    net.crash(2)
+    net.run(3)
+    net.always_demand = False
+    for node in net.nodes:
+        net._demand(node)
+    net.run(2)
+    net.start(2)
+    net.run(3)
+    net.check_agreement()
+    return net
+
+
+def test_straggler_in_an_idle_network_catches_up_through_summaries() -> None:
+    net = idle_after_a_while(SimplexEngine)
+    assert len(set(net.heights())) == 1
+    assert len({node.view for node in net.nodes}) == 1
+    mute = idle_after_a_while(Mute)
+    assert mute.heights()[2] < mute.heights()[0], "else the summaries prove nothing"
+
+
+def test_finalization_lost_by_everybody_forms_again_after_a_restart_of_all() -> None:
+    # All have voted for view v, nobody has the certificates, all crash, nothing new is demanded.
+    net = Net(seed=20, heartbeat_s=1000)
+    net.start()
+    net.run(2)
+    net.outgoing = lambda a, b, item: kind_of(item) is not Kind.FINALIZE
+    net.run(0.5)
+    stuck = max(net.heights())
+    net.crash(0, 1, 2, 3)
+    net.outgoing = lambda a, b, item: True
+    net.always_demand = False
+    net.start()
+    net.run(5)
+    net.check_agreement()
+    assert min(net.heights()) > stuck
+    assert len(set(net.heights())) == 1
+
+
+def kind_of(item: Item) -> Kind:
+    body = item.body if isinstance(item, Signed) else CertScheme(make_epoch()).decode(item).body
+    return votes.decode_body(body).kind
