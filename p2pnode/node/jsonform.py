@@ -158,10 +158,10 @@ def _read_float(value: Json, where: str) -> float:
 
 
 def _read_amount(value: Json, where: str) -> Amount:
-    # At most 39 digits: 2^128 has 39, and longer texts would cost time before they are refused.
+    # 2^128 has 39 digits, a sum over many accounts a few more; longer texts would cost time.
     if type(value) is int and value >= 0:
         return Amount(value)
-    if type(value) is str and 0 < len(value) <= 39 and value.isascii() and value.isdigit():
+    if type(value) is str and 0 < len(value) <= 48 and value.isascii() and value.isdigit():
         return Amount(int(value))
     raise ValueFormError(where, "an amount (decimal digits)", value)
 
