@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.node.jsonform import Json, ValueFormError, from_json
+from p2pnode.node.jsonform import Amount, Json, ValueFormError, from_json
 from p2pnode.node.status import (
     BLOCKS_MAX,
     AccountStatus,
@@ -135,6 +135,10 @@ def _peers() -> Call[tuple[PeerRow, ...]]:
 
 def _validators() -> Call[tuple[ValidatorRow, ...]]:
     return Call("validators", (), tuple[ValidatorRow, ...])
+
+
+def _supply() -> Call[dict[int, Amount]]:
+    return Call("supply", (), dict[int, Amount])
 
 
 def _metrics() -> Call[dict[str, float]]:
@@ -272,6 +276,10 @@ class NodeClient:
     async def validators(self) -> tuple[ValidatorRow, ...]:
         """Return the validator set."""
         return await self.call(_validators())
+
+    async def supply(self) -> dict[int, Amount]:
+        """Return what exists of each asset, counted over every account."""
+        return await self.call(_supply())
 
     async def metrics(self) -> dict[str, float]:
         """Return the numbers of /metrics by name."""

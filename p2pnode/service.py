@@ -202,6 +202,7 @@ class MeasuredNode:
         self.genesis = node.genesis
         self.events = node.events
         self.metrics = node.metrics
+        self.supply = node.supply
 
     def status(self) -> NodeStatus:
         """Return the node at this moment, with CPU and memory of the process."""

@@ -15,7 +15,7 @@ from typing import Any, Final, get_type_hints
 
 from p2pnode.api.view import NodeView
 from p2pnode.errors import P2PNodeError
-from p2pnode.node.jsonform import Json, from_json, to_json
+from p2pnode.node.jsonform import Amount, Json, from_json, to_json
 from p2pnode.node.status import (
     BLOCKS_MAX,
     AccountStatus,
@@ -132,6 +132,11 @@ async def peers(node: NodeView) -> tuple[PeerRow, ...]:
 async def validators(node: NodeView) -> tuple[ValidatorRow, ...]:
     """Return the validator set of the current epoch."""
     return node.validators()
+
+
+async def supply(node: NodeView) -> Mapping[int, Amount]:
+    """Count what exists of each asset: accounts, pots, and outboxes in flight."""
+    return {asset: Amount(amount) for asset, amount in node.supply().items()}
 
 
 async def metrics(node: NodeView) -> Mapping[str, float]:
@@ -263,6 +268,7 @@ _FUNCTIONS: Final[tuple[Callable[..., Awaitable[Any]], ...]] = (
     peers,
     status,
     submit,
+    supply,
     transaction,
     transactions,
     validators,

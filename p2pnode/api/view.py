@@ -51,6 +51,9 @@ class NodeView(Protocol):
     def genesis(self) -> GenesisInfo:
         """Return what the chain began with."""
 
+    def supply(self) -> Mapping[int, int]:
+        """Count what exists of each asset, over every account: slower than other questions."""
+
     def events(self) -> trio.MemoryReceiveChannel[BlockEvent]:
         """Open a channel of the blocks that become final from now on, without gaps.
 

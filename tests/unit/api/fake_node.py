@@ -79,6 +79,9 @@ class FakeNode:
             STATUS.chain, "test-amber", 1, "simplex", "inline", 4, 2, parameters, {0: Amount(9)}
         )
 
+    def supply(self) -> Mapping[int, int]:
+        return {0: 9}
+
     def events(self) -> trio.MemoryReceiveChannel[BlockEvent]:
         send, receive = trio.open_memory_channel[BlockEvent](self.buffer)
         self.readers.append(send)
