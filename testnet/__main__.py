@@ -1,0 +1,9 @@
+"""`python -m testnet`."""
+
+from __future__ import annotations
+
+import sys
+
+from testnet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,225 @@
+"""The command `testnet`: reads arguments, runs one command, returns its exit code.
+
+Commands import what they need when they run, so that help and mistakes cost a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn, TypeAlias
+
+from p2pnode.cli.console import Console
+from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
+from p2pnode.errors import ConfigError, P2PNodeError
+from p2pnode.node.units import parse_duration
+
+SHORT_HELP: Final = """\
+testnet runs a network of real nodes on this machine.
+
+  testnet up                                  4 validators, until Ctrl-C
+  testnet up --for 30s --load 100 --json      a run of 30 s with a load, and its summary
+
+commands: up · down · status · logs · load · fund · kill · pause · resume · restart · wait · sim
+more: testnet --help · testnet COMMAND --help
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says mistakes without the usage's wall of text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.USAGE, f"error: {message}\nmore: {self.prog} --help\n")
+
+
+_Actions: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; the process's own by default.
+        console: Where to print.
+
+    Returns:
+        The exit code.
+    """
+    console = console or Console()
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["sim"]:
+        # The simulator reads its own arguments.
+        return int(importlib.import_module("testnet.sim.command").main(given[1:]))
+    try:
+        arguments = make_parser().parse_args(given)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    if arguments.command is None:
+        console.data(SHORT_HELP.rstrip())
+        return ExitCode.OK
+    console = dataclasses.replace(console, quiet=arguments.quiet, json=arguments.json)
+    arguments.argv = given
+    module, _, function = arguments.target.partition(":")
+    try:
+        command = getattr(importlib.import_module(f"testnet.{module}"), function)
+        return int(command(arguments, console))
+    except ConfigError as error:
+        console.error(str(error))
+        return ExitCode.USAGE
+    except P2PNodeError as error:
+        console.error(str(error))
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def make_parser() -> _Parser:
+    """Return the parser of all commands."""
+    shared = _Parser(add_help=False)
+    # Suppressed: a default in an action would undo the flag given before it.
+    unset = argparse.SUPPRESS
+    shared.add_argument("--json", action="store_true", default=unset, help="data as JSON")
+    shared.add_argument("--quiet", action="store_true", default=unset, help="only data and errors")
+    name = _Parser(add_help=False)
+    name.add_argument("--name", help="the testnet; the latest by default")
+    parser = _Parser(
+        prog="testnet",
+        description="A network of real nodes on this machine.",
+        epilog=exit_codes_help(),
+        parents=[shared],
+    )
+    parser.set_defaults(quiet=False, json=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    _add_up(commands, shared)
+    _add_load(commands, [shared, name])
+    _add_nodes(commands, [shared, name])
+    _add_others(commands, [shared, name])
+    commands.add_parser(
+        "sim", help="the same nodes in one process, in virtual time", add_help=False
+    )
+    return parser
+
+
+def _add(commands: _Actions, name: str, target: str, help: str, parents: list[_Parser]) -> _Parser:
+    parser = commands.add_parser(
+        name, help=help, description=help, parents=parents, epilog=exit_codes_help()
+    )
+    parser.set_defaults(target=target)
+    return parser
+
+
+def _add_up(commands: _Actions, shared: _Parser) -> None:
+    up = _add(commands, "up", "commands:up", "start a testnet and watch it", [shared])
+    up.add_argument("--name", help="its name; made from the seed by default")
+    up.add_argument("--seed", type=_natural, help="decides keys and load; random by default")
+    up.add_argument("--validators", type=_natural, default=4, metavar="N")
+    up.add_argument("--engine", default="simplex", help="consensus engine (simplex)")
+    up.add_argument("--scheme", default="inline", help="availability scheme (inline)")
+    up.add_argument("--shards", type=_natural, default=1, metavar="N", help="not built yet above 1")
+    up.add_argument("--light", type=_natural, default=0, metavar="N", help="not built yet above 0")
+    up.add_argument("--committee", type=_natural, metavar="N", help="executors a shard")
+    up.add_argument("--for", dest="for_s", type=_duration, metavar="30s", help="run so long")
+    up.add_argument("--load", type=_rate, metavar="R", help="transactions a second")
+    up.add_argument("--trace", metavar="FILE", help="recorded transactions to replay")
+    up.add_argument("--detach", action="store_true", help="leave it running and return")
+    up.add_argument("--block-interval", type=_duration, metavar="200ms", help="pace of blocks")
+    up.add_argument("--delta", type=_duration, metavar="250ms", help="assumed network delay")
+    up.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=N",
+        help="any number of genesis, such as epoch_blocks=20",
+    )
+    up.add_argument("--profile", action="store_true", help="sample where CPU time goes")
+    up.add_argument("--ready-fd", type=_natural, help=argparse.SUPPRESS)
+
+
+def _add_load(commands: _Actions, parents: list[_Parser]) -> None:
+    load = _add(commands, "load", "commands:load", "submit transactions at a rate", parents)
+    load.add_argument("--rate", type=_rate, metavar="R", help="transactions a second")
+    load.add_argument("--trace", metavar="FILE", help="recorded transactions to replay")
+    load.add_argument(
+        "--for", dest="for_s", type=_duration, default=30.0, metavar="30s", help="submit so long"
+    )
+    load.add_argument("--stop", action="store_true", help="end the load that runs")
+    fund = _add(commands, "fund", "commands:fund", "send an account money from a faucet", parents)
+    fund.add_argument("address", help="the account: 32 bytes in hex")
+    fund.add_argument("--amount", type=_natural, default=1000)
+    fund.add_argument("--asset", type=_natural, default=0)
+
+
+def _add_nodes(commands: _Actions, parents: list[_Parser]) -> None:
+    for name, help in (
+        ("kill", "end a node's process at once, as a crash would"),
+        ("pause", "stop a node's process where it stands"),
+        ("resume", "let a paused node go on"),
+        ("restart", "start a node again on its files and ports"),
+    ):
+        command = _add(commands, name, "commands:on_node", help, parents)
+        command.add_argument("node", nargs="+", metavar="NODE", help="such as node2, or 2")
+        if name == "kill":
+            command.add_argument(
+                "--signal", type=_natural, default=9, help="another signal than 9 (SIGKILL)"
+            )
+
+
+def _add_others(commands: _Actions, parents: list[_Parser]) -> None:
+    down = _add(commands, "down", "commands:down", "end a testnet and remove its files", parents)
+    down.add_argument("--all", action="store_true", help="every testnet in this folder")
+    down.add_argument("--keep", action="store_true", help="keep the files")
+    _add(commands, "status", "commands:status", "how a testnet is doing", parents)
+    logs = _add(commands, "logs", "commands:logs", "what the nodes log", parents)
+    logs.add_argument("--node", action="append", default=[], help="only this node")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    logs.add_argument("-n", "--lines", type=_natural, default=20, help="last lines of each node")
+    wait = _add(commands, "wait", "commands:wait", "wait until something holds", parents)
+    wait.add_argument("--height", type=_natural, help="all nodes have this height")
+    wait.add_argument("--ready", action="store_true", help="all nodes are ready (the default)")
+    wait.add_argument("--timeout", type=_duration, default=60.0, metavar="60s")
+
+
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 39):
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer from 0")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate in transactions a second")
+    return rate
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _pair(text: str) -> tuple[str, int]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=N")
+    return name, _natural(value)
+
+
+Arguments: TypeAlias = Any
+"""What the parser gives: an argparse.Namespace with the names above."""

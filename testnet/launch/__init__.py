@@ -1,0 +1,1 @@
+"""Starting node processes fast: a fork server that has imported everything already."""

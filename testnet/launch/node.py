@@ -1,0 +1,52 @@
+"""A node in a forked child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from p2pnode.node.config import load_config
+from testnet.launch.child import Channel, until_told_to_stop
+
+
+def run(value: dict[str, Any], channel: Channel) -> int:
+    """Run a node until it is told to stop.
+
+    Args:
+        value: `{"config": path of its file, "profile": path or null}`.
+        channel: Gets `{"ready": …}` once.
+    """
+    # Late: only the fork server has imported it; `testnet --help` must not.
+    from p2pnode.service import Running, run_node
+
+    config = load_config(Path(value["config"]))
+
+    def ready(running: Running) -> None:
+        channel.send(
+            {
+                "ready": {
+                    "rpc": running.rpc_url,
+                    "metrics": running.metrics_url,
+                    "p2p": running.p2p_address,
+                    "peer_id": str(running.peer_id),
+                }
+            }
+        )
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(until_told_to_stop, channel, scope)
+                await run_node(config, on_ready=ready)
+                nursery.cancel_scope.cancel()
+
+    if value.get("profile"):
+        from testnet.launch.profile import profiled
+
+        with profiled(Path(value["profile"])):
+            trio.run(main)
+    else:
+        trio.run(main)
+    return 0

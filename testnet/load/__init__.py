@@ -1,0 +1,1 @@
+"""The load: transactions at a steady rate from a process of its own, and what became of them."""

@@ -1,0 +1,91 @@
+"""What became of a load: every transaction submitted is finalized, refused, or named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+NAMED_MAX: Final = 200
+"""Most transactions named one by one; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Two points of a distribution, in seconds."""
+
+    p50: float
+    p99: float
+
+
+def percentiles(values: Sequence[float]) -> Percentiles | None:
+    """Return the nearest-rank percentiles of values, None of none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return Percentiles(
+        *(round(ordered[min(len(ordered) - 1, len(ordered) * p // 100)], 4) for p in (50, 99))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A submitted transaction that was not finalized, or was skipped."""
+
+    id: str
+    """Hex."""
+    state: str
+    """What its node said last; `unknown` when it knows nothing of it."""
+    reason: str
+    node: str
+    """Where it was submitted last."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """A load, at its end or on its way."""
+
+    due: int
+    """What the rate asked for: rate x time."""
+    submitted: int
+    """Distinct transactions that a node has answered for."""
+    accepted: int
+    finalized: int
+    """In a finalized block, and not skipped."""
+    executed: int
+    failed: int
+    skipped: int
+    certified: int
+    """Executed or failed under a certified result."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Reason to count; a transaction that was accepted later does not count."""
+    skipped_from_trace: dict[str, int] = field(default_factory=dict)
+    resubmitted: int = 0
+    """Sent again, to another node, since the first one was lost."""
+    finalization_s: Percentiles | None = None
+    execution_s: Percentiles | None = None
+    started_ms: int = 0
+    """Wall clock of the first submission."""
+    finalized_ms: int = 0
+    """Wall clock of the last finalization."""
+    repetitions: int = 0
+    """Repetitions of the recording that were begun, from the first of all loads."""
+    height_max: int = 0
+    """Highest block with one of the transactions."""
+    unfinished_count: int = 0
+    """Accepted, and not finalized at the end."""
+    named: tuple[Named, ...] = ()
+    """Unfinished, skipped and void ones, at most NAMED_MAX."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> LoadReport:
+        """Return the report that `to_json` wrote."""
+        read = dict(body)
+        for name in ("finalization_s", "execution_s"):
+            read[name] = Percentiles(**body[name]) if body[name] else None
+        read["named"] = tuple(Named(**entry) for entry in body["named"])
+        return cls(**read)

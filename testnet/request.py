@@ -1,0 +1,102 @@
+"""The commands' side of the control socket: blocking, and free of an event loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+from p2pnode.errors import P2PNodeError
+from testnet.folder import Folder, runs
+
+TIMEOUT_S: Final = 30.0
+
+
+class NotRunningError(P2PNodeError):
+    """There are files of the testnet, and no supervisor."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"testnet {name!r} does not run; `testnet up` starts one")
+
+
+class RequestFailedError(P2PNodeError):
+    """The supervisor could not be reached, or refused."""
+
+
+class Connection:
+    """A connection to a supervisor; used with `with`."""
+
+    def __init__(self, folder: Folder, *, timeout_s: float | None = TIMEOUT_S) -> None:
+        """Connect.
+
+        Args:
+            folder: The testnet.
+            timeout_s: Longest wait for a line; None for ever.
+
+        Raises:
+            NotRunningError: It has no supervisor.
+            RequestFailedError: The supervisor does not listen.
+        """
+        self._sock = socket.socket(socket.AF_UNIX)
+        path = folder.control
+        try:
+            # The shorter name: the system's limit for the path of a socket is about 104 bytes.
+            self._sock.connect(min(str(path.absolute()), os.path.relpath(path), key=len))
+        except OSError as error:
+            self._sock.close()
+            if not runs(folder):
+                raise NotRunningError(folder.name) from None
+            raise RequestFailedError(f"the supervisor does not listen: {error}") from None
+        self._sock.settimeout(timeout_s)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sock.close()
+
+    def ask(
+        self, message: dict[str, Any], on_progress: Callable[[dict[str, int]], None] | None = None
+    ) -> dict[str, Any]:
+        """Send a request, and return its answer.
+
+        Raises:
+            RequestFailedError: The answer is an error, or the connection broke.
+        """
+        try:
+            self._sock.sendall(json.dumps(message).encode() + b"\n")
+            with self._sock.makefile("rb") as file:
+                for line in file:
+                    answer: dict[str, Any] = json.loads(line)
+                    if "progress" not in answer:
+                        break
+                    if on_progress is not None:
+                        on_progress(answer["progress"])
+                else:
+                    raise RequestFailedError("the supervisor has ended")
+        except OSError as error:
+            raise RequestFailedError(f"the supervisor does not answer: {error}") from None
+        if "error" in answer:
+            raise RequestFailedError(answer["error"])
+        return answer
+
+
+def request(
+    folder: Folder, message: dict[str, Any], *, timeout_s: float = TIMEOUT_S
+) -> dict[str, Any]:
+    """Ask a testnet's supervisor one thing.
+
+    Raises:
+        NotRunningError: It has no supervisor.
+        RequestFailedError: It refused, or could not be reached.
+    """
+    with Connection(folder, timeout_s=timeout_s) as connection:
+        return connection.ask(message)

@@ -1,0 +1,193 @@
+"""What the commands show: plain texts, made from the supervisor's JSON by pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from p2pnode.node.units import human_size
+
+Json = Mapping[str, Any]
+
+
+def short(text: str) -> str:
+    """Return hex so short that two of them are still told apart: `0x6f24…a38b`."""
+    return f"0x{text[:4]}…{text[-4:]}"
+
+
+def first_screen(
+    status: Json,
+    *,
+    validators: int,
+    light: int,
+    shards: int,
+    ready_s: float,
+    account: tuple[str, int],
+    folder: str,
+) -> str:
+    """Return what a person sees when a testnet is ready.
+
+    Args:
+        status: The testnet, as `status_json` has it.
+        validators: How many.
+        light: How many.
+        shards: How many.
+        ready_s: How long the start took.
+        account: Address in hex, and balance.
+        folder: Where the files are.
+    """
+    parts = [f'testnet "{status["name"]}"', f"seed {status['seed']}", f"engine {status['engine']}"]
+    parts.append(f"{validators} validator{'s' * (validators != 1)}")
+    if light:
+        parts.append(f"{light} light")
+    if shards > 1:
+        parts.append(f"{shards} shards")
+    lines = ["  ".join(parts) + f"   ready in {ready_s:.1f} s", ""]
+    lines.append(f"  {'node':<7} {'roles':<19} {'rpc':<24} {'metrics':<16} pid")
+    for node in status["nodes"]:
+        port = node["rpc"].rpartition(":")[2]
+        roles = ",".join(node["roles"])
+        lines.append(
+            f"  {node['name']:<7} {roles:<19} {node['rpc']:<24} …:{port}/metrics".ljust(72)
+            + f" {node['pid']}"
+        )
+    address, balance = account
+    lines.append(
+        f"  account 0   {short(address)}   {balance}   "
+        f"TEST KEYS from seed {status['seed']}: never use elsewhere"
+    )
+    lines.append("")
+    lines.append(
+        "next: testnet status · testnet load --rate 50 · testnet kill node0 · testnet down"
+    )
+    lines.append(f"files: {folder}/  (testnet.json, logs/)")
+    return "\n".join(lines)
+
+
+def status_table(status: Json) -> str:
+    """Return the nodes of a testnet, a line each."""
+    head = (
+        "node",
+        "state",
+        "height",
+        "exec",
+        "cert",
+        "view",
+        "peers",
+        "pool",
+        "cpu s",
+        "mem",
+        "pid",
+    )
+    rows = [head]
+    for node in status["nodes"]:
+        state = node["state"]
+        if state == "running" and not node["ready"]:
+            state = "syncing" if node["syncing"] else "not ready"
+        rows.append(
+            (
+                node["name"],
+                state,
+                _number(node["height"]),
+                _number(node["executed_height"]),
+                _number(node["certified_height"]),
+                _number(node["view"]),
+                _number(node["peers"]),
+                _number(node["pool"]),
+                f"{node['cpu_s']:.1f}",
+                human_size(node["memory_bytes_max"]),
+                _number(node["pid"]),
+            )
+        )
+    title = f'testnet "{status["name"]}"  seed {status["seed"]}  engine {status["engine"]}'
+    return "\n".join([title, "", *_columns(rows)])
+
+
+def status_line(
+    status: Json, before: Json | None = None, elapsed_s: float = 0.0, left_s: float | None = None
+) -> str:
+    """Return a testnet in one line.
+
+    Args:
+        status: The testnet now.
+        before: The testnet at the line before, for the rates.
+        elapsed_s: Seconds between the two.
+        left_s: Seconds until its end, None where it has none.
+    """
+    nodes = status["nodes"]
+    running = [n for n in nodes if n["state"] == "running"]
+    heights = [n["height"] for n in running if n["height"] is not None]
+    parts = [status["name"]]
+    if heights:
+        low, high = min(heights), max(heights)
+        parts.append(f"h {high}" if low == high else f"h {low}-{high}")
+        parts.append(
+            f"certified {max(n['certified_height'] for n in running if n['height'] is not None)}"
+        )
+    parts.append(f"{sum(n['ready'] for n in nodes)} of {len(nodes)} nodes ready")
+    others = [f"{n['name']} {n['state']}" for n in nodes if n["state"] != "running"]
+    load = status["load"]
+    if load is not None:
+        text = f"load {load['finalized']} of {load['submitted']} final"
+        if before is not None and before["load"] is not None and elapsed_s > 0:
+            rate = (load["finalized"] - before["load"]["finalized"]) / elapsed_s
+            text += f" ({rate:.0f}/s)"
+        parts.append(text)
+    if before is not None and elapsed_s > 0:
+        used = sum(n["cpu_s"] for n in nodes) - sum(n["cpu_s"] for n in before["nodes"])
+        parts.append(f"cpu {max(0.0, used) / elapsed_s:.0%}")
+    if left_s is not None:
+        parts.append(f"{max(0.0, left_s):.0f} s left")
+    return "  ".join(parts + others)
+
+
+def summary_text(summary: Json) -> str:
+    """Return a run summary for people."""
+    lines = [
+        f"seed {summary['seed']}  commit {summary['commit']}  engine {summary['engine']}   "
+        f"{summary['duration_s']:.1f} s"
+    ]
+    views, height = summary["views"], summary["height"]
+    if views is not None and height is not None:
+        lines.append(
+            f"views {views['total']} ({views['skipped']} skipped)   blocks {height['max']} final"
+        )
+    transactions = summary["transactions"]
+    if transactions is not None:
+        refused = sum(transactions["refused"].values())
+        lines.append(
+            f"transactions {transactions['submitted']} submitted · {transactions['finalized']} "
+            f"finalized · {transactions['failed']} failed · {refused} refused   "
+            f"{summary['throughput_tx_s'] or 0:g} tx/s"
+        )
+        for name in ("finalization_s", "execution_s", "consensus_s"):
+            if summary[name] is not None:
+                label = name.removesuffix("_s")
+                lines.append(
+                    f"  {label:<13} p50 {summary[name]['p50']:.3f} s   "
+                    f"p99 {summary[name]['p99']:.3f} s"
+                )
+        per = summary["cpu_s"]["per_transaction"]
+        cost = f"{per * 1000:.2f} ms a transaction, all nodes" if per else "-"
+        lines.append(f"  cpu           {summary['cpu_s']['total']:.1f} s   {cost}")
+    for name, outcome in summary["checks"].items():
+        if outcome != "pass":
+            lines.append(f"  {name}: {outcome}")
+    for violation in summary["violations"]:
+        lines.append(f"  VIOLATION {violation['check']}: {violation['detail']}")
+    lines += [f"  CRASH {crash}" for crash in summary["crashes"]]
+    lines.append(f"exit {summary['exit']}")
+    return "\n".join(lines)
+
+
+def _number(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
