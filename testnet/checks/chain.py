@@ -38,7 +38,7 @@ def check_agreement(blocks: Sequence[SeenBlock]) -> list[Violation]:
 
 
 def check_order(blocks: Sequence[SeenBlock]) -> list[Violation]:
-    """Return heights missing or repeated within one life of a node, and broken parent links (G2)."""
+    """Return heights missing or repeated in one life of a node, and broken parent links (G2)."""
     last: dict[tuple[str, int], SeenBlock] = {}
     found = []
     for block in blocks:

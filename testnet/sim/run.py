@@ -1,183 +1,58 @@
 """Seeded runs: whole nodes, load and faults in virtual time, judged by independent checks.
 
-Two phases: safety while faults fly, liveness after healing. The same spec and seed give the same trace.
+Two phases: safety while faults fly, liveness after healing. The same spec and seed give the same
+trace.
 """
 
 from __future__ import annotations
 
-import random
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import trio
 
-from p2pnode.crypto import SecretKey, address_of
+from p2pnode.errors import P2PNodeError
 from p2pnode.execution.pipeline import ExecutedBlock
-from p2pnode.keys.keystore import derive_test_key
 from p2pnode.net.memory import LinkProfile
 from p2pnode.node.node import Node, SeenBlock
 from p2pnode.ports import Lane
-from p2pnode.types.genesis import GenesisAccount, Parameters
-from p2pnode.types.transaction import Transaction, Transfer, sign_transaction
 from testnet.checks import chain as chain_checks
+from testnet.checks.audit import Audit, Rows
+from testnet.checks.double_sign import check_logs
+from testnet.checks.ledger import Ledger, MissingBatchError, compare
 from testnet.checks.violation import Violation
 from testnet.checks.votes import VoteWatcher
 from testnet.genesis import make_genesis
-from testnet.sim.world import WALL_START_MS, CrashHere, Machine, World, run_deterministically
+from testnet.sim.load import ACCOUNTS, BALANCE, Load, account_keys, genesis_accounts
+from testnet.sim.nemesis import Nemesis
+from testnet.sim.report import CHECKS, SimReport
+from testnet.sim.spec import SimSpec, sim_parameters
+from testnet.sim.world import WALL_START_MS, Machine, World, run_deterministically
 
-ACCOUNTS: Final = 64
-BALANCE: Final = 10**12
-
-SETTLE_S: Final = 15.0
-"""After the faults have healed and the load has ended."""
-
-RESUBMIT_S: Final = 3.0
-"""A transaction that is not final after so long is submitted again, to another node."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimSpec:
-    """A run, but for its seed."""
-
-    validators: int = 4
-    engine: str = "simplex"
-    duration_s: float = 60.0
-    """Virtual seconds of load and faults; settling comes on top."""
-    load_tx_s: float = 5.0
-    latency_ms: tuple[float, float] = (20.0, 80.0)
-    loss: float = 0.0
-    kills: int = 0
-    """Kills spread over the run; never more than a minority is dead at once."""
-    crashes_at_effects: bool = False
-    """Kills strike between two effects rather than at a time."""
-    dead_for_good: tuple[int, ...] = ()
-    """Machines that never start."""
-    powers: tuple[int, ...] = ()
-    parameters: Parameters = field(
-        default_factory=lambda: Parameters(epoch_blocks=20, block_interval_ms=500)
-    )
-    settle_s: float = SETTLE_S
-
-
-@dataclass(frozen=True, slots=True)
-class SimReport:
-    """What a run gave."""
-
-    seed: int
-    spec: SimSpec
-    trace_hash: str
-    """SHA-256 over every input of every node, in order."""
-    violations: tuple[Violation, ...]
-    heights: tuple[int, int]
-    """(least, greatest) final height at the end."""
-    blocks: int
-    views_entered: int
-    views_skipped: int
-    kills: int
-    submitted: int
-    refused: dict[str, int]
-    finalized: int
-    unfinished: int
-    """Submitted, accepted, and not final at the end."""
-    finalization_s: tuple[float, float]
-    """(p50, p99) from submission to the final block."""
-    consensus_s: tuple[float, float]
-    """(p50, p99) from proposal to finality at node0."""
-    longest_pause_s: float
-    """Longest time without a new final height anywhere, from the first to the last."""
-    virtual_s: float
-    cpu_s: float
-    inputs: int
-    votes: int
-    state_root: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether no invariant was violated."""
-        return not self.violations
-
-    def summary(self) -> dict[str, Any]:
-        """Return the run summary's JSON object."""
-        spec = self.spec
-        return {
-            "name": "sim",
-            "seed": self.seed,
-            "engine": spec.engine,
-            "validators": spec.validators,
-            "light": 0,
-            "shards": 1,
-            "scheme": "inline",
-            "commit": None,
-            "ready_s": None,
-            "duration_s": self.virtual_s,
-            "exit": 0 if self.ok else 10,
-            "height": {"min": self.heights[0], "max": self.heights[1]},
-            "views": {"total": self.views_entered, "skipped": self.views_skipped},
-            "trace_hash": self.trace_hash,
-            "transactions": {
-                "submitted": self.submitted,
-                "finalized": self.finalized,
-                "executed": None,
-                "failed": None,
-                "refused": self.refused,
-                "skipped_from_trace": {},
-            },
-            "throughput_tx_s": self.finalized / spec.duration_s,
-            "finalization_s": {"p50": self.finalization_s[0], "p99": self.finalization_s[1]},
-            "execution_s": None,
-            "consensus_s": {"p50": self.consensus_s[0], "p99": self.consensus_s[1]},
-            "cpu_s": {"total": self.cpu_s, "per_transaction": None, "per_node": {}},
-            "memory_bytes_max": None,
-            "bytes_sent": None,
-            "availability": None,
-            "state_roots": {
-                "1": {"height": self.heights[1], "root": self.state_root, "equal": self.ok}
-            },
-            "balances_conserved": None,
-            "checks": {
-                name: "violation" if any(v.check == name for v in self.violations) else "pass"
-                for name in sorted({*CHECKS, *(v.check for v in self.violations)})
-            },
-            "violations": [{"check": v.check, "detail": v.detail} for v in self.violations],
-            "files": {},
-        }
-
-
-CHECKS: Final = (
-    "agreement",
-    "contiguous heights",
-    "parent links",
-    "equal state roots",
-    "conservation",
-    "one vote of a kind",
-    "not both nullify and finalize",
-    "no nullification beside a finalization",
-    "one notarized payload a view",
-    "finalized what was notarized",
-    "a certificate is a quorum",
-    "liveness after healing",
-    "every node at the same height",
-    "nothing submitted is lost",
-    "executed once",
-    "node stopped by itself",
-)
-
-
-@dataclass(slots=True)
-class _Submitted:
-    transaction: Transaction
-    first_s: float
-    last_s: float
-    final_s: float | None = None
+__all__ = [
+    "CHECKS",
+    "Run",
+    "SimReport",
+    "SimSpec",
+    "account_keys",
+    "run_seeded",
+    "sim_parameters",
+]
 
 
 class Run:
     """One run: its world, its load, its nemesis and what was seen."""
 
     def __init__(
-        self, spec: SimSpec, seed: int, prepare: Callable[[World], None] | None = None
+        self,
+        spec: SimSpec,
+        seed: int,
+        prepare: Callable[[World], None] | None = None,
+        script: Callable[[Run], Awaitable[None]] | None = None,
     ) -> None:
         """Build the world.
 
@@ -185,38 +60,43 @@ class Run:
             spec: What to run.
             seed: Decides everything random.
             prepare: Called with the world before it starts: adversaries, hooks.
+            script: Runs beside the load; the run lasts until both its time and the script are over.
         """
         self.spec = spec
         self.seed = seed
-        self.keys = [derive_test_key(seed, "account", i) for i in range(ACCOUNTS)]
-        accounts = tuple(GenesisAccount(address_of(k.public), ((0, BALANCE),)) for k in self.keys)
+        self._script = script
+        keys = account_keys(seed)
         genesis = make_genesis(
             name=f"test-sim-{seed}",
             validators=spec.validators,
             seed=seed,
             engine=spec.engine,
             parameters=spec.parameters,
-            accounts=accounts,
+            accounts=genesis_accounts(keys),
             powers=spec.powers,
             time_ms=WALL_START_MS,
         )
-        links = LinkProfile(*spec.latency_ms, loss=spec.loss)
-        self.world = World(genesis, seed, links)
+        links = LinkProfile(*spec.latency_ms, loss=spec.loss, duplicate=spec.duplicate)
+        self.world = World(genesis, seed, links, observers=spec.observers)
+        self.honest = [m for m in self.world.machines if m.index not in spec.byzantine]
+        self.alive = [m for m in self.honest if m.index not in spec.dead_for_good]
+        self.load = Load(self.world, seed, spec.load_tx_s, self.alive)
+        self.nemesis = Nemesis(
+            self.world, spec, [m for m in self.alive if m.validator_key is not None], self.start
+        )
         powers = spec.powers or (1,) * spec.validators
-        self.watcher = VoteWatcher(powers, tuple(range(spec.validators)))
+        honest_indices = tuple(m.index for m in self.honest if m.index < spec.validators)
+        self.watcher = VoteWatcher(powers, honest_indices)
         self.blocks: list[chain_checks.SeenBlock] = []
         self.roots: list[tuple[str, int, int, bytes]] = []
         self.violations: list[Violation] = []
         self.height_s: dict[int, float] = {}
-        self.kills = 0
-        self.refused: dict[str, int] = {}
-        self._submitted: dict[bytes, _Submitted] = {}
-        self._nonces = [0] * ACCOUNTS
+        """By height: when the first node had it final."""
         self._executed: dict[str, dict[bytes, int]] = {}
         self._report: SimReport | None = None
         self._index = {m.peer_id: m.index for m in self.world.machines}
-        self.world.on_start = self._on_start
-        self.world.hub.on_frame = self._on_frame
+        self.world.on_start.append(self._on_start)
+        self.world.taps.append(self._on_frame)
         if prepare is not None:
             prepare(self.world)
 
@@ -228,132 +108,91 @@ class Run:
             await self.world.run(self._main)
 
         run_deterministically(main, self.seed)
-        report = self._report
-        assert report is not None
-        object.__setattr__(report, "cpu_s", time.process_time() - started)
-        return report
+        assert self._report is not None
+        return replace(self._report, cpu_s=time.process_time() - started)
 
     # --- what happens ----------------------------------------------------------------------------
 
-    async def _main(self, world: World) -> None:
-        alive = [m for m in world.machines if m.index not in self.spec.dead_for_good]
-        for machine in alive:
-            await world.start(machine)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._load)
-            nursery.start_soon(self._resubmit, nursery.cancel_scope)
-            if self.spec.kills:
-                nursery.start_soon(self._nemesis)
-            await trio.sleep(self.spec.duration_s)
-            nursery.cancel_scope.cancel()
-        for machine in alive:
-            if machine.node is None:
-                await world.start(machine)
-        await self._settle(alive)
-        self._report = self._judge(alive)
-
-    async def _load(self) -> None:
-        rng = random.Random(f"{self.seed}/load")
-        if self.spec.load_tx_s <= 0:
-            return
-        while True:
-            await trio.sleep(rng.expovariate(self.spec.load_tx_s))
-            i, j = rng.randrange(ACCOUNTS), rng.randrange(ACCOUNTS)
-            running = self.world.running()
-            if not running:
-                continue
-            machine = running[i % len(running)]
-            node = machine.node
-            assert node is not None
-            transaction = sign_transaction(
-                self.keys[i],
-                node.chain.id,
-                nonce=self._nonces[i],
-                last_valid_height=50_000,
-                fee_limit=10,
-                actions=(Transfer(0, address_of(self.keys[j].public), rng.randrange(1, 1000)),),
-            )
-            now = trio.current_time()
-            self._nonces[i] += 1
-            self._submitted[transaction.id] = _Submitted(transaction, now, now)
-            await self._submit(node, transaction)
-
-    async def _submit(self, node: Node, transaction: Transaction) -> None:
-        with trio.move_on_after(1.0):
-            for outcome in await node.submit([transaction.raw]):
-                if not outcome.accepted and outcome.kind != "nonce_too_low":
-                    self.refused[outcome.kind] = self.refused.get(outcome.kind, 0) + 1
-
-    async def _resubmit(self, scope: trio.CancelScope | None) -> None:
-        while True:
-            await trio.sleep(1.0)
-            await self._resubmit_once()
-
-    async def _resubmit_once(self) -> None:
-        now = trio.current_time()
-        for submitted in list(self._submitted.values()):
-            running = self.world.running()
-            if submitted.final_s is None and now - submitted.last_s >= RESUBMIT_S and running:
-                submitted.last_s = now
-                machine = running[int(now) % len(running)]
-                if machine.node is not None:
-                    await self._submit(machine.node, submitted.transaction)
-
-    async def _nemesis(self) -> None:
-        """Kill and restart, one machine at a time: a minority of four is one."""
-        rng = random.Random(f"{self.seed}/nemesis")
-        period = (self.spec.duration_s - 8.0) / self.spec.kills
-        for _ in range(self.spec.kills):
-            await trio.sleep(rng.uniform(0.1, 0.4) * period)
-            machine = self.world.machines[rng.randrange(len(self.world.machines))]
-            if machine.node is None:
-                continue
-            if self.spec.crashes_at_effects:
-                await self._crash_at_effect(machine, rng.randrange(1, 60))
-            else:
-                await self.world.kill(machine)
-            self.kills += 1
-            await trio.sleep(rng.uniform(0.2, 0.5) * period)
+    async def start(self, machine: Machine) -> None:
+        """Start a machine; that it refuses is a violation."""
+        try:
             await self.world.start(machine)
+        except P2PNodeError as error:
+            machine.faults.append(f"refused to start: {type(error).__name__}: {error}")
 
-    async def _crash_at_effect(self, machine: Machine, countdown: int) -> None:
-        left = countdown
+    async def kill(self, machine: Machine) -> None:
+        """Kill a machine."""
+        self.nemesis.kills += 1
+        await self.world.kill(machine)
 
-        def before(of: Machine, effect: object) -> None:
-            nonlocal left
-            if of is machine:
-                left -= 1
-                if left <= 0:
-                    raise CrashHere
+    async def wait_for_height(self, height: int, *, within_s: float = 30.0) -> None:
+        """Wait until some node has executed a height; a script's way to see progress.
 
-        self.world.before_effect = before
-        assert machine.stopped is not None
-        with trio.move_on_after(5.0):
-            await machine.stopped.wait()
-        self.world.before_effect = None
-        if machine.node is not None:
-            await self.world.kill(machine)
+        Raises:
+            trio.TooSlowError: It took longer.
+        """
+        with trio.fail_after(within_s):
+            while self.height() < height:  # noqa: ASYNC110  (virtual time: looking costs nothing)
+                await trio.sleep(0.05)
 
-    async def _settle(self, alive: Sequence[Machine]) -> None:
+    def height(self) -> int:
+        """Return the greatest height that a running honest node has executed."""
+        return max((m.node.core.pipeline.height for m in self.alive if m.node), default=0)
+
+    async def _main(self, world: World) -> None:
+        late = dict(self.spec.late)
+        for machine in world.machines:
+            if machine.index not in late and machine.index not in self.spec.dead_for_good:
+                await self.start(machine)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.load.run)
+            nursery.start_soon(self.load.repeat)
+            for index, at_s in self.spec.late:
+                nursery.start_soon(self._start_at, world.machines[index], at_s)
+            if self.spec.kills:
+                nursery.start_soon(self.nemesis.run)
+            await self._wait()
+            nursery.cancel_scope.cancel()
+        world.at_boundary = None
+        for machine in self.alive:
+            if machine.node is None:
+                await self.start(machine)
+        healed_s = trio.current_time()
+        await self._settle(healed_s)
+        self._report = self._judge(healed_s)
+
+    async def _wait(self) -> None:
+        """Wait for the end of the run's time, and of its script."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, self.spec.duration_s)
+            if self._script is not None:
+                nursery.start_soon(self._script, self)
+
+    async def _start_at(self, machine: Machine, at_s: float) -> None:
+        await trio.sleep_until(at_s)
+        await self.start(machine)
+
+    async def _settle(self, healed_s: float) -> None:
         """Wait until everything submitted is final everywhere, or the time is over."""
         begun = max((b.height for b in self.blocks), default=0)
         with trio.move_on_after(self.spec.settle_s):
             while True:
                 await trio.sleep(0.5)
-                await self._resubmit_once()
-                nodes = [m.node for m in alive if m.node is not None]
-                heights = [node.core.pipeline.height for node in nodes]
+                await self.load.repeat_once()
+                heights = [m.node.core.pipeline.height for m in self.alive if m.node is not None]
                 if (
-                    all(s.final_s is not None for s in self._submitted.values())
-                    and len({*heights}) == 1
+                    not self.load.unfinished()
+                    and len(dict.fromkeys(heights)) == 1
                     and min(heights) > begun
-                    and trio.current_time() > self.spec.duration_s + 2.0
+                    and trio.current_time() > healed_s + 2.0
                 ):
                     return
 
     # --- what is seen ----------------------------------------------------------------------------
 
     def _on_start(self, machine: Machine, node: Node) -> None:
+        if machine not in self.honest:
+            return
         life = machine.lives
 
         def block(seen: SeenBlock) -> None:
@@ -370,9 +209,7 @@ class Run:
                 for outcome in execution.outcomes:
                     if outcome.status == 0:
                         self._count_execution(machine, outcome.id, execution.height)
-                        submitted = self._submitted.get(outcome.id)
-                        if submitted is not None and submitted.final_s is None:
-                            submitted.final_s = trio.current_time()
+                        self.load.executed(outcome.id)
 
         node.observe_block = block
         node.observe_executed = executed
@@ -383,46 +220,31 @@ class Run:
             detail = f"{machine.name}: {transaction.hex()[:12]} at heights {known} and {height}"
             self.violations.append(Violation("executed once", detail))
 
-    def _on_frame(self, sender: bytes, receiver: bytes, lane: Lane, frame: bytes) -> bytes:
-        self.watcher.frame(self._index[sender], frame)
-        return frame
+    def _on_frame(self, sender: bytes, receiver: bytes, lane: Lane, frame: bytes) -> None:
+        index = self._index.get(sender)
+        if index is not None:
+            self.watcher.frame(index, frame)
 
     # --- the verdict -----------------------------------------------------------------------------
 
-    def _judge(self, alive: Sequence[Machine]) -> SimReport:
+    def _judge(self, healed_s: float) -> SimReport:
+        audit = Audit(self.world.document)
         violations = self.violations + self.watcher.violations()
         violations += chain_checks.check_agreement(self.blocks)
         violations += chain_checks.check_order(self.blocks)
         violations += chain_checks.check_roots(self.roots)
-        expected = {0: ACCOUNTS * BALANCE}
-        nodes = [m.node for m in alive if m.node is not None]
-        supplies = {m.name: m.node.supply() for m in alive if m.node is not None}
-        violations += chain_checks.check_conservation(expected, supplies)
-        for machine in alive:
-            if machine.node is None:
-                violations.append(Violation("node stopped by itself", machine.name))
+        violations += self._judge_states()
+        violations += self._judge_stores(audit)
+        violations += self._judge_logs()
+        violations += self._judge_liveness(healed_s)
+        nodes = [m.node for m in self.alive if m.node is not None]
         heights = [node.core.pipeline.height for node in nodes] or [0]
-        if max(heights) - min(heights) > 1:
-            violations.append(Violation("every node at the same height", f"heights {heights}"))
-        healed_s = self.spec.duration_s
-        if not any(at > healed_s for at in self.height_s.values()) and self._demanded(healed_s):
-            violations.append(
-                Violation("liveness after healing", f"no block after {healed_s} s: {heights}")
-            )
-        unfinished = [s for s in self._submitted.values() if s.final_s is None]
-        if unfinished:
-            violations.append(
-                Violation(
-                    "nothing submitted is lost",
-                    f"{len(unfinished)} of {len(self._submitted)}, first submitted at "
-                    f"{unfinished[0].first_s:.1f} s: {unfinished[0].transaction.id.hex()[:12]}",
-                )
-            )
-        latencies = sorted(
-            s.final_s - s.first_s for s in self._submitted.values() if s.final_s is not None
-        )
+        latencies = self.load.latencies_s()
         status = nodes[0].status() if nodes else None
         counters = status.counters if status is not None else {}
+        evidence: dict[int, int] = {}
+        for culprit in audit.evidence.values():
+            evidence[culprit] = evidence.get(culprit, 0) + 1
         return SimReport(
             seed=self.seed,
             spec=self.spec,
@@ -432,11 +254,13 @@ class Run:
             blocks=len(self.height_s),
             views_entered=counters.get("views_entered", 0),
             views_skipped=counters.get("views_skipped", 0),
-            kills=self.kills,
-            submitted=len(self._submitted),
-            refused=dict(sorted(self.refused.items())),
+            kills=self.nemesis.kills,
+            crash_points=self.nemesis.crash_points,
+            submitted=len(self.load.submitted),
+            refused=dict(sorted(self.load.refused.items())),
             finalized=len(latencies),
-            unfinished=len(unfinished),
+            unfinished=len(self.load.unfinished()),
+            evidence=dict(sorted(evidence.items())),
             finalization_s=_percentiles(latencies),
             consensus_s=(
                 counters.get("consensus_p50_ms", 0) / 1000,
@@ -447,22 +271,107 @@ class Run:
             cpu_s=0.0,
             inputs=self.world.inputs_count,
             votes=self.watcher.votes_count,
+            bytes_sent=sum(
+                m.bytes_sent + (m.network.bytes_sent if m.network and m.node else 0)
+                for m in self.world.machines
+            ),
+            held_max=max((n.core.ordering.host.statistics().held for n in nodes), default=0),
             state_root=status.state_roots[1].root if status is not None else "",
         )
+
+    def _judge_states(self) -> list[Violation]:
+        supplies = {m.name: m.node.supply() for m in self.alive if m.node is not None}
+        found = chain_checks.check_conservation({0: ACCOUNTS * BALANCE}, supplies)
+        for machine in self.honest:
+            found += [
+                Violation("node stopped by itself", f"{machine.name}: {fault}")
+                for fault in machine.faults
+            ]
+        return found + [Violation("node stopped by itself", bug) for bug in self.world.bugs]
+
+    def _judge_stores(self, audit: Audit) -> list[Violation]:
+        """Audit every honest node's store, and execute its chain a second time."""
+        found: list[Violation] = []
+        batches: dict[bytes, bytes] = {}
+        for machine in self.honest:
+            batches.update(table(machine, "batches"))
+        ledgers: dict[int, Ledger] = {}
+        for machine in self.alive:
+            blocks, statements = table(machine, "blocks"), table(machine, "statements")
+            found += audit.check(machine.name, blocks, statements, table(machine, "batches"))
+            if machine.node is None or found:
+                continue
+            height = machine.node.core.pipeline.height
+            try:
+                if height not in ledgers:
+                    ledgers[height] = Ledger(audit.facts, audit.signature_ok)
+                    ledgers[height].follow(blocks, statements, batches, height)
+                for detail in compare(machine.name, ledgers[height], self._accounts(machine)):
+                    found.append(Violation("balances follow from the chain", detail))
+            except MissingBatchError as error:
+                found.append(Violation("valid batches", f"nobody holds the batch of {error}"))
+        for culprit in audit.evidence.values():
+            if culprit not in self.spec.byzantine:
+                found.append(Violation("only the guilty are accused", f"validator {culprit}"))
+        digests = dict.fromkeys(b.hash for b in self.blocks)
+        found += self.watcher.unchecked(list(digests)) if self.spec.engine == "simplex" else []
+        return found
+
+    def _accounts(self, machine: Machine) -> dict[bytes, tuple[int, dict[int, int]]]:
+        node = machine.node
+        assert node is not None
+        held = {}
+        for account in self.world.genesis.accounts:
+            status = node.account(account.address)
+            held[account.address] = (
+                status.nonce,
+                {asset: int(amount) for asset, amount in status.balances.items()},
+            )
+        return held
+
+    def _judge_logs(self) -> list[Violation]:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = []
+            for machine in self.honest:
+                path = Path(folder) / machine.name
+                path.write_bytes(machine.log.file.load())
+                paths.append(path)
+            return check_logs(paths)
+
+    def _judge_liveness(self, healed_s: float) -> list[Violation]:
+        found = []
+        heights = [m.node.core.pipeline.height for m in self.alive if m.node is not None] or [0]
+        if max(heights) - min(heights) > 1:
+            found.append(Violation("every node at the same height", f"heights {heights}"))
+        if not any(at > healed_s for at in self.height_s.values()) and self._demanded(healed_s):
+            detail = f"no block after {healed_s:.1f} s: heights {heights}"
+            found.append(Violation("liveness after healing", detail))
+        unfinished = self.load.unfinished()
+        if unfinished:
+            first = unfinished[0]
+            detail = (
+                f"{len(unfinished)} of {len(self.load.submitted)}, first submitted at "
+                f"{first.first_s:.1f} s: {first.transaction.id.hex()[:12]}"
+            )
+            found.append(Violation("nothing submitted is lost", detail))
+        return found
 
     def _demanded(self, since_s: float) -> bool:
         """Tell whether a block was due: transactions waited, or a heartbeat's time passed."""
         return self.spec.settle_s > self.spec.parameters.heartbeat_ms / 1000 or any(
-            s.final_s is None or s.final_s > since_s for s in self._submitted.values()
+            s.final_s is None or s.final_s > since_s for s in self.load.submitted.values()
         )
 
     def _longest_pause(self) -> float:
         times = sorted(self.height_s.values())
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
 def run_seeded(
-    spec: SimSpec, seed: int, prepare: Callable[[World], None] | None = None
+    spec: SimSpec,
+    seed: int,
+    prepare: Callable[[World], None] | None = None,
+    script: Callable[[Run], Awaitable[None]] | None = None,
 ) -> SimReport:
     """Run whole nodes in one process in virtual time.
 
@@ -470,16 +379,17 @@ def run_seeded(
         spec: What to run.
         seed: Decides everything random; the same gives the same trace hash.
         prepare: Called with the world before it starts: adversaries, hooks.
+        script: Runs beside the load: faults at chosen moments.
 
     Returns:
         What was seen, and every violated invariant.
     """
-    return Run(spec, seed, prepare).run()
+    return Run(spec, seed, prepare, script).run()
 
 
-def account_keys(seed: int) -> list[SecretKey]:
-    """Return the keys of the funded accounts of a run."""
-    return [derive_test_key(seed, "account", i) for i in range(ACCOUNTS)]
+def table(machine: Machine, name: str) -> Rows:
+    """Return a table of a machine's store."""
+    return dict(machine.store.scan(name, limit=1_000_000))
 
 
 def _percentiles(ordered: list[float]) -> tuple[float, float]:

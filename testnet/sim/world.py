@@ -1,19 +1,19 @@
 """A world of whole nodes in one process: virtual time, one seed, the same trace every time.
 
-The nodes are the product's own (`p2pnode.node`), on the in-memory network, store and log. What a run
-does is decided before it starts: everything random comes from the seed.
+The nodes are the product's own (`p2pnode.node`), on the in-memory network, store and log. What a
+run does is decided before it starts: everything random comes from the seed.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import trio
-
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.keys.keystore import derive_test_key
@@ -22,8 +22,9 @@ from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.runtime import Ports
+from p2pnode.ports import Lane
 from p2pnode.store.memory import MemoryLog, MemoryStore
-from p2pnode.types.effects import Effect, FrameIn, Input, TopicIn
+from p2pnode.types.effects import Effect, FrameIn, Input, TopicIn, Write
 from p2pnode.types.genesis import Genesis, decode_genesis
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 WALL_START_MS: Final = 1_700_000_000_000
 """Wall clock at virtual time 0."""
+
+FAULT_LINES: Final = 6
+"""Last lines of a traceback that a report shows."""
 
 
 class VirtualClock:
@@ -55,8 +59,10 @@ class Machine:
 
     name: str
     index: int
+    """Among the machines; the first ones are the validators in their order."""
     network_key: SecretKey
-    validator_key: SecretKey
+    validator_key: SecretKey | None
+    """None for a node that only follows."""
     store: MemoryStore
     log: MemoryLog
     clock: VirtualClock
@@ -65,8 +71,12 @@ class Machine:
     stopped: trio.Event | None = None
     network: MemoryNetwork | None = None
     lives: int = 0
+    log_lost: bool = False
+    """Told to the next life: its log was found damaged."""
     faults: list[str] = field(default_factory=list)
-    """Why lives ended that were not killed."""
+    """Why lives ended that nobody killed."""
+    bytes_sent: int = 0
+    """By earlier lives."""
 
     @property
     def peer_id(self) -> bytes:
@@ -74,42 +84,67 @@ class Machine:
         return peer_id_of(self.network_key.public)
 
 
+class CrashHere(Exception):
+    """Raised by `World.at_boundary` to end a node between two steps."""
+
+
 class World:
     """The machines, the medium between them, and the trace of what they were told."""
 
-    def __init__(self, genesis: Genesis, seed: int, links: LinkProfile) -> None:
+    def __init__(
+        self, genesis: Genesis, seed: int, links: LinkProfile, *, observers: int = 0
+    ) -> None:
         """Build machines that are switched off.
 
         Args:
             genesis: The chain; its validators' keys derive from `seed` (make_genesis).
             seed: Decides everything random.
             links: Profile of every link.
+            observers: Machines without a validator key, after the validators.
         """
         self.document = genesis.encode()
         self.genesis = decode_genesis(self.document)
         self.seed = seed
         self.hub = MemoryHub(random.Random(f"{seed}/links"), links)
+        self.hub.on_frame = self._on_frame
+        self.hub.on_bug = self._on_bug
         self.verifier = InlineVerifier()
         self.trace = sha256()
         self.inputs_count = 0
-        self.before_effect: Callable[[Machine, Effect], None] | None = None
-        """Called before each effect is carried out; may raise CrashHere."""
-        self.on_start: Callable[[Machine, Node], None] | None = None
-        """Called with every new life, before it takes inputs."""
+        self.bugs: list[str] = []
+        """What a node's validators and handlers raised."""
+        self.at_boundary: Callable[[Machine, str], None] | None = None
+        """Called before each effect and each call to a disk or the network; may raise CrashHere."""
+        self.on_start: list[Callable[[Machine, Node], None]] = []
+        """Called with every new life, before it is attached to its network and takes inputs."""
+        self.on_input: list[Callable[[Machine, int, int, Input], None]] = []
+        """Called with (machine, now_ns, wall_ms, input) before the core sees it."""
+        self.taps: list[Callable[[bytes, bytes, Lane, bytes], None]] = []
+        """See (sender, receiver, lane, frame) of everything that is sent, as it travels."""
+        self.tampering: dict[bytes, Callable[[bytes, Lane, bytes], bytes | None]] = {}
+        """By sender: changes (receiver, lane, frame) of an adversary; None drops it."""
         self._crash_rng = random.Random(f"{seed}/crash")
-        self.machines = [
-            Machine(
-                name=f"node{i}",
-                index=i,
-                network_key=derive_test_key(seed, "node", i),
-                validator_key=derive_test_key(seed, "validator", i),
-                store=MemoryStore(),
-                log=MemoryLog(),
-                clock=VirtualClock(),
-            )
-            for i in range(len(genesis.validators))
-        ]
+        self.machines: list[Machine] = []
+        for i in range(len(genesis.validators)):
+            self.add_machine(f"node{i}", derive_test_key(seed, "validator", i))
+        for _ in range(observers):
+            self.add_machine(f"node{len(self.machines)}", None)
         self._nursery: trio.Nursery
+
+    def add_machine(self, name: str, validator_key: SecretKey | None) -> Machine:
+        """Add a machine that is switched off."""
+        index = len(self.machines)
+        machine = Machine(
+            name=name,
+            index=index,
+            network_key=derive_test_key(self.seed, "node", index),
+            validator_key=validator_key,
+            store=MemoryStore(),
+            log=MemoryLog(),
+            clock=VirtualClock(),
+        )
+        self.machines.append(machine)
+        return machine
 
     async def run(self, main: Callable[[World], Awaitable[None]]) -> None:
         """Run the medium and `main`; when `main` returns, everything ends."""
@@ -120,14 +155,18 @@ class World:
             nursery.cancel_scope.cancel()
 
     async def start(self, machine: Machine) -> None:
-        """Start a node on a machine, and return when it takes inputs."""
+        """Start a node on a machine, and return when it takes inputs.
+
+        Raises:
+            StorageError, ConfigError: The node refuses its disks.
+        """
         assert machine.node is None, f"{machine.name} runs already"
-        network = MemoryNetwork(self.hub, machine.peer_id)
+        network = _Network(self.hub, machine, self._boundary)
         ports = Ports(
             network=network,
             clock=machine.clock,
-            store=machine.store,
-            log=machine.log,
+            store=_Store(machine, self._boundary),
+            log=_Log(machine, self._boundary),
             verifier=self.verifier,
             sync_in_thread=False,
             check_now=self.verifier.check,
@@ -136,19 +175,23 @@ class World:
             name=machine.name,
             document=self.document,
             validator_key=machine.validator_key,
-            log_new=machine.lives == 0,
+            log_lost=machine.log_lost,
         )
         machine.network = network
         machine.lives += 1
 
         def record(now_ns: int, wall_ms: int, given: Input) -> None:
+            for listener in self.on_input:
+                listener(machine, now_ns, wall_ms, given)
             self._trace(machine, now_ns, given)
 
-        hook = self.before_effect
-        before = (lambda effect: hook(machine, effect)) if hook is not None else None
+        def before(effect: Effect) -> None:
+            self._boundary(machine, type(effect).__name__)
+
         machine.node = Node(setup, ports, record=record, before_effect=before)
-        if self.on_start is not None:
-            self.on_start(machine, machine.node)
+        machine.log_lost = False
+        for listener in self.on_start:
+            listener(machine, machine.node)
         machine.stopped = trio.Event()
         await self._nursery.start(self._live, machine)
 
@@ -156,7 +199,9 @@ class World:
         self, machine: Machine, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         node, network, stopped = machine.node, machine.network, machine.stopped
-        assert node is not None and network is not None and stopped is not None
+        assert node is not None
+        assert network is not None
+        assert stopped is not None
         started = False
 
         async def both(nursery: trio.Nursery) -> None:
@@ -173,8 +218,11 @@ class World:
                 async with trio.open_nursery() as nursery:
                     await both(nursery)
         except* CrashHere:
-            machine.faults.append("crashed at an effect")
+            pass
+        except* Exception as group:
+            machine.faults.append(_last_lines(group))
         finally:
+            machine.bytes_sent += network.bytes_sent
             self.hub.crash(machine.peer_id)
             machine.store.crash(self._crash_rng)
             machine.log.crash(self._crash_rng)
@@ -187,13 +235,55 @@ class World:
 
     async def kill(self, machine: Machine) -> None:
         """Kill a node: its process ends between two instructions, unsynced writes are lost."""
-        assert machine.scope is not None and machine.stopped is not None, machine.name
+        assert machine.scope is not None, machine.name
+        assert machine.stopped is not None, machine.name
         machine.scope.cancel()
         await machine.stopped.wait()
 
     def running(self) -> list[Machine]:
         """Return the machines whose node runs."""
         return [m for m in self.machines if m.node is not None]
+
+    def isolate(self, group: Sequence[Machine]) -> None:
+        """Cut a group of machines off from all others, both ways."""
+        for inside in group:
+            for outside in self.machines:
+                if outside not in group:
+                    self.hub.cut(inside.peer_id, outside.peer_id)
+                    self.hub.cut(outside.peer_id, inside.peer_id)
+
+    def heal(self) -> None:
+        """Undo every cut."""
+        for a in self.machines:
+            for b in self.machines:
+                self.hub.heal(a.peer_id, b.peer_id)
+
+    # --- what passes by --------------------------------------------------------------------------
+
+    def _boundary(self, machine: Machine, where: str) -> None:
+        if self.at_boundary is None:
+            return
+        try:
+            self.at_boundary(machine, where)
+        except CrashHere:
+            # Nothing of this life may leave while its tasks are being cancelled.
+            self.hub.crash(machine.peer_id)
+            raise
+
+    def _on_frame(self, sender: bytes, receiver: bytes, lane: Lane, frame: bytes) -> bytes | None:
+        tamper = self.tampering.get(sender)
+        if tamper is not None:
+            changed = tamper(receiver, lane, frame)
+            if changed is None:
+                return None
+            frame = changed
+        for tap in self.taps:
+            tap(sender, receiver, lane, frame)
+        return frame
+
+    def _on_bug(self, peer: bytes, error: Exception) -> None:
+        name = next((m.name for m in self.machines if m.peer_id == peer), peer.hex())
+        self.bugs.append(f"{name}: {_last_lines(error)}")
 
     def _trace(self, machine: Machine, now_ns: int, given: Input) -> None:
         self.inputs_count += 1
@@ -209,8 +299,65 @@ class World:
         self.trace.update(detail)
 
 
-class CrashHere(Exception):  # noqa: N818  (an instruction, not an error)
-    """Raised by `before_effect` to end a node between two effects."""
+class _Network(MemoryNetwork):
+    """A node's network with a boundary before everything that leaves."""
+
+    def __init__(
+        self, hub: MemoryHub, machine: Machine, boundary: Callable[[Machine, str], None]
+    ) -> None:
+        super().__init__(hub, machine.peer_id)
+        self._machine = machine
+        self._boundary = boundary
+
+    def send(self, peer: bytes, lane: Lane, frame: bytes) -> bool:
+        self._boundary(self._machine, "send")
+        return super().send(peer, lane, frame)
+
+    def publish(self, topic: str, data: bytes) -> None:
+        self._boundary(self._machine, "publish")
+        super().publish(topic, data)
+
+
+class _Store:
+    """A node's store with a boundary before every commit."""
+
+    def __init__(self, machine: Machine, boundary: Callable[[Machine, str], None]) -> None:
+        self._store = machine.store
+        self._machine = machine
+        self._boundary = boundary
+        self.get = machine.store.get
+        self.scan = machine.store.scan
+        self.last = machine.store.last
+        self.close = machine.store.close
+
+    def commit(self, writes: Sequence[Write], *, sync: bool) -> None:
+        self._boundary(self._machine, "commit")
+        self._store.commit(writes, sync=sync)
+
+
+class _Log:
+    """A node's log with a boundary before every sync."""
+
+    def __init__(self, machine: Machine, boundary: Callable[[Machine, str], None]) -> None:
+        self._log = machine.log
+        self._machine = machine
+        self._boundary = boundary
+        self.records = machine.log.records
+        self.append = machine.log.append
+        self.rewrite = machine.log.rewrite
+        self.close = machine.log.close
+
+    def sync(self) -> None:
+        self._boundary(self._machine, "sync")
+        self._log.sync()
+
+
+def _last_lines(error: BaseException) -> str:
+    """Return the end of the innermost exception's traceback, on one line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    return " | ".join(line.strip() for line in lines[-FAULT_LINES:])
 
 
 def run_deterministically(main: Callable[[], Awaitable[None]], seed: int) -> None:
