@@ -296,7 +296,7 @@ class Core:
                     # Engines of different epochs don't talk: not even one missing height, the last
                     # of an epoch, would ever come by votes.
                     self.catchup.behind(height)
-                self.catchup.heard(peer, height)
+                self._heard(peer, height)
             case BatchOffer():
                 if self.lanes is not None:
                     self.lanes.offer_from(peer, message)
@@ -312,6 +312,16 @@ class Core:
                 self.intake.arrived(peer, raws)
             case _:
                 assert_never(message)
+
+    def _heard(self, peer: bytes, height: int) -> None:
+        """A peer told how far its chain is final."""
+        if self.identity.index is None:
+            # Votes never bring an observer anything: one height is worth asking for.
+            self.catchup.behind(height)
+        self.catchup.heard(peer, height)
+        if height < self.ordering.height and self.chain.validator_of_peer(peer) is None:
+            # Validators tell each other in turn; an observer hears only who answers it.
+            self.ordering.host.send_summary([peer], self.ordering.height)
 
     def _timer(self, key: Hashable) -> None:
         match key:
