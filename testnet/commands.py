@@ -15,7 +15,6 @@ from typing import Any, Final
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.errors import ConfigError, P2PNodeError
-from testnet.display import progress_bar
 from testnet.folder import (
     Folder,
     NoTestnetError,
@@ -27,6 +26,7 @@ from testnet.folder import (
     runs,
 )
 from testnet.names import name_of
+from testnet.progress import progress_bar
 from testnet.request import Connection, RequestFailedError, request
 from testnet.screen import status_table
 from testnet.spec import TestnetSpec
@@ -79,7 +79,7 @@ def make_spec(arguments: Any, seed: int) -> TestnetSpec:
         parameters=parameters,
         for_s=arguments.for_s,
         load_tx_s=arguments.load,
-        trace=Path(arguments.trace) if arguments.trace is not None else None,
+        trace=Path(arguments.trace).resolve() if arguments.trace is not None else None,
         profile=arguments.profile,
     )
 
@@ -319,7 +319,7 @@ def load(arguments: Any, console: Console) -> int:
         return ExitCode.OK
     if arguments.rate is None:
         raise ConfigError("--rate R is needed: transactions a second")
-    trace = Path(arguments.trace) if arguments.trace is not None else None
+    trace = Path(arguments.trace).resolve() if arguments.trace is not None else None
     if trace is not None and not trace.is_file():
         raise ConfigError(f"--trace {trace}: no such file")
     message = {

@@ -37,8 +37,11 @@ OWN_BATCHES_REMEMBERED: Final = 64
 ORDERED_REMEMBERED: Final = 8192
 """Ordered batches known by digest: more than custody remembers at all."""
 
-LEAD_NS: Final = 60_000_000
-"""A batch is packed so long before the next proposal, plus two round trips: disk and checks."""
+LEAD_NS: Final = 40_000_000
+"""First guess at what it takes to certify a batch; it is measured from then on."""
+
+LEAD_NS_MAX: Final = 1_000_000_000
+"""Longest certification that counts: beyond it packing early has no use."""
 
 
 class Lanes:
@@ -78,7 +81,8 @@ class Lanes:
         self._pool = pool
         self._waiting = waiting
         self._listed_ns = 0
-        self._lead_ns = LEAD_NS
+        self._certifying_ns = LEAD_NS
+        self._in_flight: dict[bytes, int] = {}
         self._desk = desk
         self._collator = collator
         self._dispersal = dispersal
@@ -120,7 +124,7 @@ class Lanes:
         if self._waiting(FIRST_UID) + self._dispersal.statistics().batches_count > int(full):
             return
         interval_ns = self._chain.genesis.parameters.block_interval_ms * NS_PER_MS
-        in_time_ns = self._listed_ns + interval_ns - self._lead_ns
+        in_time_ns = self._listed_ns + interval_ns - self._lead_ns()
         if now_ns < in_time_ns and not full:
             self._desk.arm(("lanes", "due"), in_time_ns)
             return
@@ -261,6 +265,9 @@ class Lanes:
         self._sign_stored(taken, peer)
 
     def _keep(self, held: HeldBatch, digest: bytes) -> None:
+        self._in_flight[digest] = self._desk.now_ns
+        while len(self._in_flight) > OWN_BATCHES_REMEMBERED:
+            del self._in_flight[next(iter(self._in_flight))]
         self._desk.put(Write("batches", digest, held.encode()))
         self._shelf.put(held)
 
@@ -292,13 +299,22 @@ class Lanes:
         self._listed_ns = self._desk.now_ns
         self.wake()
 
-    def measured_rtt(self, rtt_ns: int) -> None:
-        """Note the round trip to a quorum: what a batch needs to be certified."""
-        self._lead_ns = LEAD_NS + 2 * rtt_ns
-
     def certified(self, certificate: BatchCertificate) -> None:
         """A batch has a certificate: collators of its shard are at work."""
         self._collator.progressed(self._desk.now_ns)
+        begun_ns = self._in_flight.pop(certificate.header.digest(), None)
+        if begun_ns is not None:
+            taken_ns = min(self._desk.now_ns - begun_ns, LEAD_NS_MAX)
+            self._certifying_ns += (taken_ns - self._certifying_ns) // 8
+
+    def expected(self) -> bool:
+        """Tell whether a batch that we store will be certified in a moment."""
+        since_ns = self._desk.now_ns - 2 * self._lead_ns()
+        return any(begun_ns > since_ns for begun_ns in self._in_flight.values())
+
+    def _lead_ns(self) -> int:
+        """Return how long before a proposal a batch is packed: what certifying took, and half."""
+        return self._certifying_ns * 3 // 2 + LEAD_NS // 4
 
     def executed(self, height: int, ordered: Sequence[BatchHeader], own_key: bytes) -> list[Write]:
         """Follow an executed height.

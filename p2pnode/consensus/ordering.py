@@ -68,6 +68,9 @@ class BlockSink(Protocol):
     def proposed(self, payload: Payload) -> None:
         """Note a payload that somebody proposed."""
 
+    def batch_expected(self) -> bool:
+        """Tell whether a batch certificate is about to come."""
+
     def synced(self, height: int) -> None:
         """Block sync, not votes, brought the chain to a height."""
 
@@ -122,6 +125,7 @@ class Ordering:
         self._delivers: deque[Deliver] = deque()
         self.last_block_ns = 0
         self._refused_count = 0
+        self._grace_ns = chain.genesis.parameters.block_interval_ms * NS_PER_MS // 2
         self.height = 0
         """Newest final height."""
         self.head = genesis_hash(chain.id)
@@ -171,8 +175,17 @@ class Ordering:
         peers = [v.peer_id for i, v in enumerate(validators) if i != self._me]
         self._desk.send(peers, Lane.PROPOSAL, encode_message(Statements((raw,))))
 
-    def _accept_statement(self, peer: bytes, digest: bytes, raw: bytes) -> bool:
-        """Verify a statement's signatures; returns False when it is malformed."""
+    def _accept_statement(
+        self, peer: bytes, digest: bytes, raw: bytes, *, listed: bool = False
+    ) -> bool:
+        """Verify a statement's signatures; returns False when it is malformed.
+
+        Args:
+            peer: Who sent it.
+            digest: What was asked for, or its own.
+            raw: Its bytes.
+            listed: A payload lists it.
+        """
         if statement_digest(raw) != digest:
             return False
         try:
@@ -186,7 +199,7 @@ class Ordering:
         def verified(ok: tuple[bool, ...]) -> None:
             self._verifying.pop(digest, None)
             if all(ok):
-                self._keep_statement(digest, raw, statement)
+                self._keep_statement(digest, raw, statement, listed=listed)
             else:
                 self._desk.penalize(peer, 50.0, "bad signature in a statement")
 
@@ -227,11 +240,13 @@ class Ordering:
             for body, signature in ((e.body_a, e.signature_a), (e.body_b, e.signature_b))
         ]
 
-    def _keep_statement(self, digest: bytes, raw: bytes, statement: Statement) -> None:
+    def _keep_statement(
+        self, digest: bytes, raw: bytes, statement: Statement, *, listed: bool = False
+    ) -> None:
         self._fetcher.arrived(digest)
         if self.pool.get(digest) is None:
             self._desk.put(Write("statements", digest, raw))
-        if self.pool.add(digest, raw, statement):
+        if self.pool.add(digest, raw, statement, listed=listed):
             self._sink.statement(statement)
         self._recheck()
         self._advance()
@@ -276,6 +291,12 @@ class Ordering:
         hurry = self.pool.waiting_count() > BUILD_AT_ONCE_CERTIFICATES
         if now_ns < question.not_before_ns and not hurry:
             self._desk.arm(("ordering", "build"), question.not_before_ns)
+            return
+        grace_ns = question.not_before_ns + self._grace_ns
+        if now_ns < grace_ns and not self.pool.lists_batch(items) and self._sink.batch_expected():
+            # The result of the height before is always ready first: a payload with it alone would
+            # make the transactions wait for a whole interval more.
+            self._desk.arm(("ordering", "build"), grace_ns)
             return
         self._question = None
         epoch = self.host.epoch.number
@@ -482,7 +503,7 @@ class Ordering:
         return None if missing else tuple(found)
 
     def _statement_taker(self, digest: bytes) -> Callable[[bytes, bytes], bool]:
-        return lambda peer, raw: self._accept_statement(peer, digest, raw)
+        return lambda peer, raw: self._accept_statement(peer, digest, raw, listed=True)
 
     # --- Deliver ---------------------------------------------------------------------------------
 

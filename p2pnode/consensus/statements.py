@@ -41,18 +41,28 @@ class StatementPool:
         self._results: dict[int, int] = {}
         self._outboxes: dict[int, int] = {}
         self._by_height: dict[int, list[bytes]] = {}
+        self._height = 0
 
-    def add(self, digest: bytes, raw: bytes, statement: Statement) -> bool:
-        """Add a verified statement; returns whether it is new and may be proposed."""
+    def add(self, digest: bytes, raw: bytes, statement: Statement, *, listed: bool = False) -> bool:
+        """Add a verified statement; returns whether it is new and may be proposed.
+
+        Args:
+            digest: Of `raw`.
+            raw: Its bytes.
+            statement: Decoded.
+            listed: A payload lists it: it is kept even when the pool is full, or that payload could
+                never be judged, and no block with it be taken.
+        """
         if digest in self._known:
             return False
-        if len(self._waiting) >= WAITING_MAX:
+        full = len(self._waiting) >= WAITING_MAX
+        if full and not listed:
             return False
         self._known[digest] = _Known(raw, statement, None)
-        if not self._stale(statement):
+        if not full and not self._stale(statement):
             self._waiting[digest] = None
             return True
-        self._by_height.setdefault(max(self._by_height, default=0), []).append(digest)
+        self._by_height.setdefault(self._height, []).append(digest)
         return False
 
     def get(self, digest: bytes) -> Statement | None:
@@ -87,6 +97,10 @@ class StatementPool:
             and isinstance(s := self._known[digest].statement, BatchCertificate)
             and s.header.uid == uid
         )
+
+    def lists_batch(self, digests: Collection[bytes]) -> bool:
+        """Tell whether a batch certificate is among statements."""
+        return any(isinstance(self.get(digest), BatchCertificate) for digest in digests)
 
     def choose(self, height: int, excluded: Collection[bytes]) -> tuple[bytes, ...]:
         """Return the digests to propose at a height: at most one batch and one result a shard.
@@ -142,6 +156,7 @@ class StatementPool:
 
     def ordered(self, height: int, digests: tuple[bytes, ...]) -> None:
         """A block lists these digests."""
+        self._height = max(self._height, height)
         for digest in digests:
             known = self._known.get(digest)
             if known is None:
@@ -194,13 +209,17 @@ class StatementPool:
             case BatchCertificate(header):
                 if header.sequence <= self._lanes.get((header.uid, header.collator), 0):
                     return True
-                return height is not None and not self._chain.admissible(header.epoch, height + 1)
+                return height is not None and self._is_over(header.epoch, height + 1)
             case ResultCertificate(result, outbox):
                 if outbox:
                     if outboxes_before(result) < self._outboxes.get(result.uid, 0):
                         return True
                 elif result.height <= self._results.get(result.uid, 0):
                     return True
-                return height is not None and not self._chain.admissible(result.epoch, height + 1)
+                return height is not None and self._is_over(result.epoch, height + 1)
             case Evidence():
                 return False
+
+    def _is_over(self, epoch: int, height: int) -> bool:
+        """Tell whether certificates of an epoch are admissible neither here nor later."""
+        return epoch < self._chain.epoch_of(height) and not self._chain.admissible(epoch, height)

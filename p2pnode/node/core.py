@@ -267,8 +267,6 @@ class Core:
                 self.catchup.lost(peer)
             case RttIn(rtt_ns):
                 self.ordering.host.tune(2 * rtt_ns)
-                if self.lanes is not None:
-                    self.lanes.measured_rtt(rtt_ns)
             case _:
                 assert_never(given)
         return self.desk.drain()
@@ -386,6 +384,10 @@ class Core:
             if self.lanes is not None:
                 self.lanes.certified(statement)
             self._wake_lanes()
+
+    def batch_expected(self) -> bool:
+        """Tell whether a batch certificate is about to come."""
+        return self.lanes is not None and self.lanes.expected()
 
     def synced(self, height: int) -> None:
         """Block sync brought us to a height."""
