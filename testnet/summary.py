@@ -242,7 +242,7 @@ def _checks(
     violated = [violation.check for violation in found]
     chains = [node for node in facts.nodes if node.blocks]
     known = {
-        "agreement": len(chains) > 1,
+        "agreement": len(chains) > 1 or len(chains) == len(facts.nodes),
         "contiguous_heights": bool(chains),
         "parent_links": bool(chains),
         "state_roots": bool(facts.seen.shared()) or len(facts.nodes) == 1,

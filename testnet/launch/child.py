@@ -53,14 +53,15 @@ class Channel:
                 return b""
 
 
-def run(request: dict[str, Any], descriptor: int) -> int:
+def run(request: dict[str, Any], descriptor: int, parent: int) -> int:
     """Run the request in this process, which was just forked; returns its exit code.
 
     Args:
         request: `{"run": "module:function", "value": …, "cwd": …, "output": path}`.
         descriptor: Our end of the channel.
+        parent: Process id of the fork server, as it was before the fork.
     """
-    die_with_parent()
+    die_with_parent(parent)
     sys.argv = ["testnet", str(request.get("title", "child"))]
     os.chdir(request["cwd"])
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -80,9 +81,8 @@ def run(request: dict[str, Any], descriptor: int) -> int:
         return 1
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Have the system kill this process when the fork server dies, where the system can."""
-    parent = os.getppid()
     if sys.platform == "linux":
         library = ctypes.CDLL(None, use_errno=True)
         library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -109,14 +109,15 @@ class _Server:
             return
         sys.stdout.flush()
         sys.stderr.flush()
+        own = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become(request, channel)
+            self._become(request, channel, own)
         os.close(channel)
         self._children[pid] = None
         self._sock.sendall(wire.encode({"started": pid}))
 
-    def _become(self, request: dict[str, Any], channel: int) -> NoReturn:
+    def _become(self, request: dict[str, Any], channel: int, parent: int) -> NoReturn:
         """In the child: shed what is the server's, and never come back."""
         code = 1
         try:
@@ -124,7 +125,7 @@ class _Server:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for sock in (self._sock, self._wake_read, self._wake_write):
                 sock.close()
-            code = child.run(request, channel)
+            code = child.run(request, channel, parent)
         finally:
             # Not sys.exit: the server's frames are still below us on the stack.
             with contextlib.suppress(OSError, ValueError):
