@@ -275,7 +275,8 @@ class Pipeline:
         try:
             made = tally.add(vote.signer, vote.result, vote.outbox, vote.signature)
         except RemoteProtocolError as error:
-            assert peer is not None, error
+            if peer is None:
+                raise  # our own result is malformed: a bug
             self._desk.penalize(peer, error.penalty, f"result: {error}")
             return
         if isinstance(made, Evidence):

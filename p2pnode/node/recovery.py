@@ -38,7 +38,7 @@ KEY_CHAIN = b"chain"
 """Key in `meta` of the chain id."""
 
 KEY_SIGNED_MARK = b"signed"
-"""Key in `meta` of (epoch, position) of a vote that the log must know: an older log is no memory."""
+"""Key in `meta` of (epoch, position) of a vote that the log must hold: an older log forgot."""
 
 BLOCKS_SCANNED = 256
 """Newest blocks read at start: what waits to execute, the newest proof, what was ordered lately."""
