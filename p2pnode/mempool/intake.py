@@ -105,13 +105,16 @@ class Intake:
                 transaction = decode_transaction(raw)
             except MalformedTransactionError as error:
                 self._desk.penalize(peer, error.penalty, f"transaction: {error}")
-                return
+                break  # what was admitted before it still waits for its check
             try:
                 self._admit(transaction)
                 admitted.append(transaction)
-            except RejectedTransaction:
-                # Not the sender's fault: nonces go stale and balances change on the way.
+            except DuplicateTransaction:
                 continue
+            except RejectedTransaction:
+                # Not the sender's fault: nonces go stale and balances change on the way. Time may
+                # cure it, so a later copy is looked at again.
+                self._seen.pop(crypto.sha256(raw), None)
         if not admitted:
             return
 
