@@ -208,6 +208,8 @@ class Pipeline:
         epoch_last = block.height == self._chain.last_height(epoch)
         for statement in statements:
             if isinstance(statement, ResultCertificate):
+                # Once more: it may have been ordered before we had executed its height.
+                self._settle(statement)
                 inbox = inbox_of(statement)
                 if inbox is not None:
                     for uid, waiting in self._inboxes.items():
