@@ -232,6 +232,10 @@ class Core:
             self.ordering.pool.restore_lane(uid, collator, sequence)
         for uid, height, outboxes in r.results:
             self.ordering.pool.restore_results(uid, height, outboxes)
+        if self.identity.index is not None:
+            # What we lack may lie on our own disk: a payload signed and stored just before the end
+            # of our last life. A validator alone has nobody else to ask.
+            self.fetcher.connected(self.chain.genesis.validators[self.identity.index].peer_id)
         self._follow_epoch(r.executed_height)
         self.pipeline.start(r.executed_height, r.own_results, r.inboxes)
         for held in r.batches:

@@ -132,7 +132,11 @@ class Node:
         log_state = recovery.read_log(self.chain, records, epoch, kind, key)
         self.signer = None
         if key is not None and index is not None:
-            lost = setup.log_lost or recovery.log_is_older(store, log_state)
+            lost = (
+                setup.log_lost
+                or recovery.log_is_older(store, log_state)
+                or recovery.log_is_blank(store, records)
+            )
             self.signer = recovery.make_signer(key, self.chain, records, log_lost=lost, epoch=epoch)
             for unwritten in self.signer.unwritten:
                 log.append(unwritten)
@@ -152,6 +156,7 @@ class Node:
         self.core = Core(
             self.chain, engine, scheme, Identity(index, public), self.executors, recovered, pool
         )
+        self._server = StoreServer(store)
         self.shell = Shell(
             self.core,
             ports,
@@ -161,8 +166,8 @@ class Node:
             before_effect=before_effect,
             engine_kind=kind,
             current_epoch=self._current_epoch,
+            ask_self=self._server.answer,
         )
-        self._server = StoreServer(store)
         self._retention = Retention(store, setup.retention_heights)
         self._subscribers: list[trio.MemorySendChannel[BlockEvent]] = []
         self._started_ns = ports.clock.now_ns()

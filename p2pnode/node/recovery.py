@@ -18,7 +18,7 @@ from p2pnode.execution.pipeline import KEY_EXECUTED, KEY_INBOXES, KEY_RESULTS
 from p2pnode.execution.ranges import Layout, genesis_layout
 from p2pnode.execution.state import ShardState, key_range
 from p2pnode.execution.system import SystemExecutor
-from p2pnode.keys.records import RECORD_BYTES_MAX, RECORD_SIGNED, record_code
+from p2pnode.keys.records import RECORD_BYTES_MAX, RECORD_SIGNED, SIGNER_CODES, record_code
 from p2pnode.keys.safesigner import SafeSigner
 from p2pnode.node.core import Recovered
 from p2pnode.ports import Store
@@ -178,6 +178,15 @@ def log_is_older(store: Store, log: LogState) -> bool:
         tuple(codec.unsigned(p, "position") for p in codec.array(position, "position")),
     )
     return log.last_vote is None or log.last_vote < mark
+
+
+def log_is_blank(store: Store, records: Sequence[bytes]) -> bool:
+    """Tell whether the log says nothing of the signer although blocks are stored.
+
+    Blocks without a vote come by block sync: whoever made the log new has forgotten earlier lives,
+    and a crash may have come before the record that says so.
+    """
+    return head_height(store) > 0 and not any(record_code(r) in SIGNER_CODES for r in records)
 
 
 def recover(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -121,6 +121,7 @@ class Shell:
         before_effect: Callable[[Effect], None] | None = None,
         engine_kind: str,
         current_epoch: Callable[[], int],
+        ask_self: Callable[[str, bytes], Awaitable[bytes]],
     ) -> None:
         """Assemble; `run` begins.
 
@@ -133,7 +134,9 @@ class Shell:
             before_effect: Called before each effect is carried out; a test may crash there.
             engine_kind: Signing domain of the engine's votes.
             current_epoch: Gives the engine's epoch; older engine records need not be kept.
+            ask_self: Answers (protocol, body) from our own store as we would answer a peer.
         """
+        self._ask_self = ask_self
         self._engine_kind = engine_kind
         self._current_epoch = current_epoch
         self._mark: tuple[int, tuple[int, ...]] | None = None
@@ -268,6 +271,7 @@ class Shell:
         What precedes the first barrier leaves before the sync; all else waits for it.
         """
         writes: list[Write] = []
+        records: list[bytes] = []
         signed: dict[int, SignedIn] = {}
         barrier: int | None = None
         for position, effect in enumerate(batch):
@@ -277,11 +281,11 @@ class Shell:
                 case Put(new):
                     writes.extend(new)
                 case Append(record, sync):
-                    self._append(record)
+                    records.append(record)
                     if sync and barrier is None:
                         barrier = position
                 case Sign(ticket):
-                    signature = self._sign(effect)
+                    signature = self._sign(effect, records)
                     signed[position] = SignedIn(ticket, signature)
                     # Even a signature without a record waits: a "stored" for its batch, one given
                     # before for its record.
@@ -289,11 +293,12 @@ class Shell:
                         barrier = position
                 case Forget(kind, epoch, below):
                     if self._signer is not None:
-                        self._append(self._signer.prune(kind, epoch, below))
+                        records.append(self._signer.prune(kind, epoch, below))
                 case Observe(until_epoch):
                     if self._signer is not None:
-                        for record in self._signer.observe(until_epoch):
-                            self._append(record)
+                        records.extend(self._signer.observe(until_epoch))
+                        if barrier is None:
+                            barrier = position
                 case _:
                     pass
         if writes:
@@ -304,27 +309,33 @@ class Shell:
             self._ports.store.commit(writes, sync=False)
         first = len(batch) if barrier is None else barrier
         self._release(batch[:first], signed, 0)
-        if barrier is not None:
+        self._appended_bytes += sum(len(record) for record in records)
+        if barrier is None:
+            self._append(records)
+        else:
             self._counts["syncs"] += 1
             mark = self._mark
             if self._ports.sync_in_thread:
-                await trio.to_thread.run_sync(self._sync)
+                await trio.to_thread.run_sync(self._sync, records)
             else:
-                self._sync()
+                self._sync(records)
             self._mark_durable = mark
             self._release(batch[first:], signed, first)
         if self._appended_bytes > LOG_COMPACT_BYTES:
             await self._compact()
         await trio.lowlevel.checkpoint()
 
-    def _sync(self) -> None:
-        # The log first: the store's mark must never name a vote that the log lost.
-        self._ports.log.sync()
+    def _sync(self, records: list[bytes]) -> None:
+        # The store first: a vote in the log, even in a log that is not synced yet, must never name
+        # a payload or a batch that the store lost. Of a validator alone nobody else has them. The
+        # store's mark names only votes that an earlier sync of the log made durable.
         self._ports.store.commit((), sync=True)
+        self._append(records)
+        self._ports.log.sync()
 
-    def _append(self, record: bytes) -> None:
-        self._appended_bytes += len(record)
-        self._ports.log.append(record)
+    def _append(self, records: list[bytes]) -> None:
+        for record in records:
+            self._ports.log.append(record)
 
     async def _compact(self) -> None:
         """Rewrite the log without what neither the signer nor the engine needs any more."""
@@ -341,8 +352,8 @@ class Shell:
         else:
             self._ports.log.rewrite(records)
 
-    def _sign(self, effect: Sign) -> bytes | None:
-        """Return a signature, its record appended; None when the signer refuses."""
+    def _sign(self, effect: Sign, records: list[bytes]) -> bytes | None:
+        """Return a signature, its record added to `records`; None when the signer refuses."""
         if self._signer is None:
             return None
         try:
@@ -355,7 +366,7 @@ class Shell:
             self._on_event(Emit("signature_refused", reason))
             return None
         if prepared.record is not None:
-            self._append(prepared.record)
+            records.append(prepared.record)
         if effect.kind == self._engine_kind:
             place = (effect.epoch, effect.position)
             if self._mark is None or place > self._mark:
@@ -391,6 +402,10 @@ class Shell:
 
     async def _request(self, effect: Request) -> None:
         body: bytes | None
+        if effect.peer == self._ports.network.peer_id:
+            body = await self._ask_self(effect.protocol, effect.body)
+            self.input(AnswerIn(effect.ticket, body))
+            return
         try:
             async with self._requests:
                 body = await self._ports.network.request(

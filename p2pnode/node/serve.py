@@ -8,8 +8,12 @@ from p2pnode.sync import catchup, fetcher
 from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
 from p2pnode.types.payload import decode_block, decode_payload
 
-FETCH_TABLES = ("statements", "batches", "bodies")
-"""Tables whose keys are digests that peers may ask for."""
+FETCH_TABLES = {
+    fetcher.PAYLOAD: "bodies",
+    fetcher.STATEMENT: "statements",
+    fetcher.BATCH: "batches",
+}
+"""Tables whose keys are digests that peers may ask for, by kind."""
 
 
 class StoreServer:
@@ -23,6 +27,11 @@ class StoreServer:
         """Register with a network, before it runs."""
         network.serve(catchup.PROTOCOL, self.blocks)
         network.serve(fetcher.PROTOCOL, self.fetch)
+
+    async def answer(self, protocol: str, body: bytes) -> bytes:
+        """Answer ourselves: what a core lacks may lie in its own store."""
+        assert protocol == fetcher.PROTOCOL, protocol
+        return await self.fetch(b"", body)
 
     async def blocks(self, peer: PeerId, body: bytes) -> bytes:
         """Return contiguous blocks with their statements, as many as fit."""
@@ -44,29 +53,28 @@ class StoreServer:
         return catchup.encode_answer(answer)
 
     async def fetch(self, peer: PeerId, body: bytes) -> bytes:
-        """Return what digests name, empty where we have nothing or it would not fit."""
+        """Return what names stand for, empty where we have nothing or it would not fit."""
         try:
-            digests = decode_list(
+            names = decode_list(
                 body,
                 size_bytes_max=8192,
-                count_max=fetcher.DIGESTS_MAX,
-                item_bytes_max=32,
+                count_max=fetcher.NAMES_MAX,
+                item_bytes_max=fetcher.NAME_BYTES,
             )
         except RemoteProtocolError:
             return encode_list([])
         answer: list[bytes] = []
         size = 0
-        for digest in digests:
-            data = self._find(digest) if len(digest) == 32 else b""
+        for name in names:
+            data = self._find(name)
             if size + len(data) > FRAME_BYTES_MAX:
                 data = b""
             size += len(data)
             answer.append(data)
         return encode_list(answer)
 
-    def _find(self, digest: bytes) -> bytes:
-        for table in FETCH_TABLES:
-            data = self._store.get(table, digest)
-            if data is not None:
-                return data
-        return b""
+    def _find(self, name: bytes) -> bytes:
+        table = FETCH_TABLES.get(name[:1])
+        if table is None or len(name) != fetcher.NAME_BYTES:
+            return b""
+        return self._store.get(table, name[1:]) or b""
