@@ -253,7 +253,9 @@ class Run:
             heights=(min(heights), max(heights)),
             blocks=len(self.height_s),
             views_entered=counters.get("views_entered", 0),
-            views_skipped=counters.get("views_skipped", 0),
+            views_skipped=max(
+                (n.core.ordering.host.statistics().views_skipped for n in nodes), default=0
+            ),
             kills=self.nemesis.kills,
             crash_points=self.nemesis.crash_points,
             submitted=len(self.load.submitted),

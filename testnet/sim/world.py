@@ -20,6 +20,7 @@ from p2pnode.keys.keystore import derive_test_key
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
 from p2pnode.net.virtual import VirtualTime
+from p2pnode.node import recovery
 from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.runtime import Ports
 from p2pnode.ports import Lane
@@ -171,11 +172,14 @@ class World:
             sync_in_thread=False,
             check_now=self.verifier.check,
         )
+        has_blocks = recovery.head_height(machine.store) > 0
         setup = NodeSetup(
             name=machine.name,
             document=self.document,
             validator_key=machine.validator_key,
-            log_lost=machine.log_lost,
+            # As the service tells it to a node on real disks.
+            log_new=machine.log.opened.created,
+            log_lost=machine.log_lost or (machine.log.opened.created and has_blocks),
         )
         machine.network = network
         machine.lives += 1
@@ -243,6 +247,13 @@ class World:
     def running(self) -> list[Machine]:
         """Return the machines whose node runs."""
         return [m for m in self.machines if m.node is not None]
+
+    def wipe(self, machine: Machine, *, store: bool) -> None:
+        """Take the log of a dead machine away, or everything it had on its disks."""
+        assert machine.node is None, machine.name
+        machine.log = MemoryLog()
+        if store:
+            machine.store = MemoryStore()
 
     def isolate(self, group: Sequence[Machine]) -> None:
         """Cut a group of machines off from all others, both ways."""
