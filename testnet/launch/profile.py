@@ -62,7 +62,6 @@ _BY_PREFIX: Final = (
     ("starlette", "api"),
     ("hypercorn", "api"),
     ("h11", "api"),
-    ("trio", "event_loop"),
 )
 
 
@@ -75,13 +74,19 @@ def part_of(module: str) -> str | None:
 
 
 def part_of_stack(frame: FrameType | None) -> str:
-    """Return the part of the innermost frame that belongs to one."""
+    """Return the part of the innermost frame that belongs to one.
+
+    What the event loop does for a task, such as waking another one, is that task's.
+    """
+    in_loop = False
     while frame is not None:
-        part = part_of(frame.f_globals.get("__name__", ""))
+        module = frame.f_globals.get("__name__", "")
+        part = part_of(module)
         if part is not None:
             return part
+        in_loop = in_loop or module.partition(".")[0] == "trio"
         frame = frame.f_back
-    return "other"
+    return "event_loop" if in_loop else "other"
 
 
 class _Sampler:
