@@ -14,7 +14,10 @@ import trio
 from p2pnode.crypto import peer_id_of
 from p2pnode.errors import ConfigError
 from p2pnode.keys import keystore
-from p2pnode.keys.keystore import Purpose
+from p2pnode.keys.keystore import Purpose, StoredKey
+from p2pnode.keys.place import Forgetful, Place
+from p2pnode.keys.records import RECORD_SIGNED, record_code
+from p2pnode.keys.sealing import Passphrase
 from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
 from p2pnode.net.config import NetworkConfig, NetworkLimits
 from p2pnode.node.config import NodeConfig
@@ -67,12 +70,18 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
 
-async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -> None:
+async def run_node(
+    config: NodeConfig,
+    *,
+    on_ready: Callable[[Running], None],
+    passphrase: Passphrase = None,
+) -> None:
     """Run a node until cancelled.
 
     Args:
         config: Everything the operator says.
         on_ready: Called once, when the API answers and peers can connect.
+        passphrase: Opens encrypted keys.
 
     Raises:
         P2PNodeError: A key, the genesis document, the store or the log can't be used, or a port is
@@ -98,15 +107,7 @@ async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -
     log = get_logger("node")
     document = _read_genesis(config.genesis_path)
     genesis = decode_genesis(document)
-    node_key = keystore.load(config.node_key_path, Purpose.NODE)
-    keys = [keystore.load(path, Purpose.VALIDATOR) for path in config.validator_key_paths]
-    if len(keys) > 1:
-        raise ConfigError(f"{len(keys)} validator keys are configured, a node signs with one")
-    for key in (node_key, *keys):
-        if key.test and not genesis.name.startswith("test-"):
-            raise ConfigError(
-                f"a key derived from a public test seed can't be used on chain {genesis.name!r}"
-            )
+    node_key, validator_key = load_keys(config, genesis.name, passphrase)
     _check_roles(config)
     host, port = _listen_address(config)
     network = Libp2pNetwork(
@@ -120,21 +121,35 @@ async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -
         )
     )
     store = LmdbStore(config.data_dir / "store", map_bytes_max=config.store_size_bytes_max)
-    opened = open_log(config.data_dir / "signed.wal")
+    log_path = config.data_dir / "signed.wal"
+    place = Place(config.data_dir)
+    # Before the log is made.
+    found = place.check(log_is_there=log_path.exists())
+    opened = open_log(log_path)
+    has_signed = any(record_code(r) == RECORD_SIGNED for r in opened.log.records())
+    height = head_height(store)
     recorder = _open_recorder(config)
     try:
         if opened.notice:
             log.warning("log_recovered", notice=opened.notice)
+        if found.moved:
+            log.warning(
+                "folder_moved",
+                notice="the folder is a copy or was restored: nothing is signed until the next"
+                " epoch; `p2pnode log trust` says that nothing newer ever signed",
+            )
         setup = NodeSetup(
             name=config.name,
             document=document,
-            validator_key=keys[0].secret if keys else None,
+            validator_key=None if validator_key is None else validator_key.secret,
             retention_heights=config.store_retention_heights,
             mempool_transactions_max=config.mempool_transactions_max,
             mempool_bytes_max=config.mempool_size_bytes_max,
-            # A new log beside a store with blocks: whatever was signed has been forgotten.
-            log_new=opened.created,
-            log_lost=opened.created and head_height(store) > 0,
+            log_new=found.forgetful is Forgetful.MOVED or not has_signed,
+            # A new log beside a store with blocks, or a folder that was restored: whatever was
+            # signed since has been forgotten.
+            log_lost=(opened.created and height > 0)
+            or (found.moved and (height > 0 or has_signed)),
         )
         ports = Ports(
             network=network,
@@ -159,8 +174,13 @@ async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -
         )
         if node.signer is not None and node.signer.observing_until_epoch is not None:
             log.warning("observing_only", until_epoch=node.signer.observing_until_epoch)
+        # Not before the log holds whether this life may sign.
+        place.settle()
         node.attach()
         async with trio.open_nursery() as nursery:
+            signer = node.signer
+            if signer is not None:
+                nursery.start_soon(place.keep, lambda: signer.statistics().signed_count > 0)
             await nursery.start(network.run)
             await nursery.start(node.run)
             view = MeasuredNode(node)
@@ -220,6 +240,28 @@ async def _log_status(view: MeasuredNode, interval_s: float) -> None:
         log.info("status", line=status_line(status, previous, interval_s))
         previous = status
         await trio.sleep(interval_s)
+
+
+def load_keys(
+    config: NodeConfig, chain_name: str, passphrase: Passphrase
+) -> tuple[StoredKey, StoredKey | None]:
+    """Return the keys of the node and of its validator, where there is one.
+
+    Raises:
+        ConfigError: One can't be used, or not on this chain.
+    """
+    node_key = keystore.load(config.node_key_path, Purpose.NODE, passphrase)
+    keys = [
+        keystore.load(path, Purpose.VALIDATOR, passphrase) for path in config.validator_key_paths
+    ]
+    if len(keys) > 1:
+        raise ConfigError(f"{len(keys)} validator keys are configured, a node signs with one")
+    for key in (node_key, *keys):
+        if key.test and not chain_name.startswith("test-"):
+            raise ConfigError(
+                f"a key derived from a public test seed can't be used on chain {chain_name!r}"
+            )
+    return node_key, keys[0] if keys else None
 
 
 def _check_roles(config: NodeConfig) -> None:

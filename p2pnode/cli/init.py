@@ -9,6 +9,7 @@ from typing import Final
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.passphrase import Asked
 from p2pnode.cli.places import data_dir
 from p2pnode.crypto import SecretKey, address_of, peer_id_of
 from p2pnode.errors import ConfigError
@@ -51,8 +52,12 @@ def init(arguments: Namespace, console: Console) -> int:
         keys_validators=(Path("keys/validator.key"),),
         api_port=arguments.api_port,
     )
-    node_key = _key(config.node_key_path, Purpose.NODE)
-    validator_key = _key(config.validator_key_paths[0], Purpose.VALIDATOR)
+    asked = Asked(arguments)
+    # A node starts without anybody at a terminal: its keys are encrypted only under a passphrase
+    # that stands in a file.
+    passphrase = asked() if asked.named else None
+    node_key = _key(config.node_key_path, Purpose.NODE, passphrase)
+    validator_key = _key(config.validator_key_paths[0], Purpose.VALIDATOR, passphrase)
     made: dict[str, str] = {
         "folder": str(folder),
         "config": str(path),
@@ -61,7 +66,7 @@ def init(arguments: Namespace, console: Console) -> int:
     }
     if arguments.single:
         account_path = folder / "keys" / "account.key"
-        account = address_of(_key(account_path, Purpose.ACCOUNT).public)
+        account = address_of(_key(account_path, Purpose.ACCOUNT, passphrase).public)
         genesis = _single_genesis(arguments, node_key, validator_key, account)
         genesis.validate()
         document = genesis.encode()
@@ -85,12 +90,12 @@ def init(arguments: Namespace, console: Console) -> int:
     return ExitCode.OK
 
 
-def _key(path: Path, purpose: Purpose) -> SecretKey:
+def _key(path: Path, purpose: Purpose, passphrase: bytes | None) -> SecretKey:
     """Return a new key; one that an interrupted init left behind is taken up."""
     if path.exists():
-        return keystore.load(path, purpose).secret
+        return keystore.load(path, purpose, passphrase).secret
     key = keystore.generate(purpose)
-    keystore.write(path, key)
+    keystore.write(path, key, passphrase)
     return key.secret
 
 

@@ -115,6 +115,12 @@ def make_parser() -> _Parser:
     node.add_argument(
         "--node", metavar="URL", help="a running node's API (P2PNODE_NODE, else the one in --data)"
     )
+    secret = _Parser(add_help=False)
+    secret.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        help="passphrase of encrypted keys, its first line (P2PNODE_PASSPHRASE_FILE)",
+    )
     parser = _Parser(
         prog="p2pnode",
         description="One node of a peer-to-peer edge network.",
@@ -134,7 +140,9 @@ def make_parser() -> _Parser:
         made.set_defaults(target=target)
         return made
 
-    init = command("init", "init:init", "make a node's folder: keys and configuration", data)
+    init = command(
+        "init", "init:init", "make a node's folder: keys and configuration", data, secret
+    )
     source = init.add_mutually_exclusive_group()
     source.add_argument("--single", action="store_true", help="begin a test chain of one validator")
     source.add_argument("--genesis", metavar="FILE", help="join the chain of this document")
@@ -142,7 +150,7 @@ def make_parser() -> _Parser:
     init.add_argument("--engine", default="simplex", help="consensus engine of a --single chain")
     init.add_argument("--api-port", type=int, default=0, metavar="PORT", help="0: a free one")
 
-    run = command("run", "run:run", "run the node until it is told to stop", data)
+    run = command("run", "run:run", "run the node until it is told to stop", data, secret)
     run.add_argument("--config", metavar="FILE", help="default: p2pnode.toml in the folder")
     run.add_argument("--api-port", metavar="PORT", help="port of the API")
     run.add_argument("--listen", action="append", metavar="ADDRESS", help="multiaddress")
@@ -161,9 +169,10 @@ def make_parser() -> _Parser:
     status.add_argument("--watch", action="store_true", help="a line every --interval")
     status.add_argument("--interval", default="1s", metavar="TIME", help="such as 250ms or 5s")
 
-    _nested(command("keys", "keys:help", "make and show key files"), shared, _KEYS)
-    tx = _nested(command("tx", "tx:help", "send and follow transactions"), shared, {})
-    _add_tx(tx, [shared, node])
+    keys = _nested(command("keys", "keys:help", "make, show, encrypt and back up key files"))
+    _add_keys(keys, [shared, secret])
+    tx = _nested(command("tx", "tx:help", "send and follow transactions"))
+    _add_tx(tx, [shared, node], secret)
 
     account = command("account", "tx:account", "show an account's nonce and balances", node)
     account.add_argument("address", metavar="ADDR", help="address in hex, or a key file")
@@ -172,7 +181,7 @@ def make_parser() -> _Parser:
     rpc.add_argument("method", metavar="METHOD")
     rpc.add_argument("params", metavar="JSON", nargs="*", help="parameters, or one list or object")
 
-    store = _nested(command("store", "maintenance:help", "export a node's store"), shared, {})
+    store = _nested(command("store", "maintenance:help", "export a node's store"))
     export = _leaf(
         store, "export", "maintenance:export", "write all rows to a file", [shared, data]
     )
@@ -180,37 +189,22 @@ def make_parser() -> _Parser:
     import_ = _leaf(store, "import", "maintenance:import_", "make a store of it", [shared, data])
     import_.add_argument("input", metavar="FILE", help="what `store export` wrote")
 
-    log = _nested(command("log", "maintenance:help", "repair the log of signatures"), shared, {})
+    log = _nested(command("log", "maintenance:help", "look after the log of signatures"))
     repair = _leaf(log, "repair", "maintenance:repair", "keep what is whole", [shared, data])
     repair.add_argument("path", metavar="FILE", nargs="?", help="default: the one in --data")
+
+    trust = _leaf(
+        log, "trust", "maintenance:trust", "say that a moved folder is the newest", [shared, data]
+    )
+    trust.add_argument("--yes", action="store_true", help="nothing newer ever signed")
 
     command("version", "maintenance:version", "show the versions of program and formats")
     return parser
 
 
-_KEYS: Final = {
-    "generate": ("keys:generate", "make a new key file"),
-    "show": ("keys:show", "show the public half of a key file"),
-}
-
-
-def _nested(
-    parser: _Parser,
-    shared: _Parser,
-    leaves: dict[str, tuple[str, str]],
-) -> _Actions:
+def _nested(parser: _Parser) -> _Actions:
     parser.set_defaults(parser=parser)
-    group = parser.add_subparsers(dest="subcommand", metavar="ACTION", parser_class=_Parser)
-    for name, (target, help) in leaves.items():
-        made = _leaf(group, name, target, help, [shared])
-        if name == "generate":
-            made.add_argument("file", metavar="FILE", help="must not exist yet")
-            made.add_argument(
-                "--purpose", choices=("account", "node", "validator"), default="account"
-            )
-        else:
-            made.add_argument("file", metavar="FILE")
-    return group
+    return parser.add_subparsers(dest="subcommand", metavar="ACTION", parser_class=_Parser)
 
 
 def _leaf(
@@ -225,11 +219,27 @@ def _leaf(
     return made
 
 
-def _add_tx(
-    group: _Actions,
-    parents: list[_Parser],
-) -> None:
-    send = _leaf(group, "send", "tx:send", "sign a transfer and submit it", parents)
+def _add_keys(group: _Actions, parents: list[_Parser]) -> None:
+    generate = _leaf(group, "generate", "keys:generate", "make a new key file", parents)
+    generate.add_argument("file", metavar="FILE", help="must not exist yet")
+    generate.add_argument("--purpose", choices=("account", "node", "validator"), default="account")
+    generate.add_argument("--encrypt", action="store_true", help="ask for a passphrase")
+    show = _leaf(group, "show", "keys:show", "show the public half of a key file", parents)
+    show.add_argument("file", metavar="FILE")
+    encrypt = _leaf(group, "encrypt", "keys:encrypt", "encrypt a key file in its place", parents)
+    encrypt.add_argument("file", metavar="FILE")
+    export = _leaf(group, "export", "keys:export", "write an encrypted copy, a backup", parents)
+    export.add_argument("file", metavar="FILE")
+    export.add_argument("--output", metavar="FILE", required=True, help="- for stdout")
+    for made in (encrypt, export):
+        made.add_argument("--new-passphrase-file", metavar="FILE", help="of what is written")
+    import_ = _leaf(group, "import", "keys:import_", "make a key file of a backup", parents)
+    import_.add_argument("input", metavar="BACKUP", help="what `keys export` wrote")
+    import_.add_argument("file", metavar="FILE", help="must not exist yet")
+
+
+def _add_tx(group: _Actions, parents: list[_Parser], secret: _Parser) -> None:
+    send = _leaf(group, "send", "tx:send", "sign a transfer and submit it", [*parents, secret])
     send.add_argument("--from", dest="sender", metavar="KEYFILE", required=True)
     send.add_argument("--to", metavar="ADDR", required=True, help="address in hex, or a key file")
     send.add_argument("--asset", type=int, default=0, help="number of the asset; 0 pays fees")

@@ -101,6 +101,36 @@ def repair(arguments: Namespace, console: Console) -> int:
     return ExitCode.OK
 
 
+def trust(arguments: Namespace, console: Console) -> int:
+    """Declare that a folder is the newest and only copy of its node."""
+    from p2pnode.keys.place import Place
+    from p2pnode.store.lock import FileLock
+
+    folder = data_dir(arguments)
+    path = folder / LOG
+    if not path.is_file():
+        raise ConfigError(f"no log {path}: there is nothing to trust")
+    if not arguments.yes:
+        console.error(
+            "if this key has signed anything after this folder was copied, it will sign twice and"
+            " be punished; only when the folder was moved, and nothing else ran since: --yes"
+        )
+        return ExitCode.USAGE
+    store = folder / STORE
+    lock = FileLock(store / "lock") if store.is_dir() else None
+    try:
+        Place(folder).trust()
+    finally:
+        if lock is not None:
+            lock.release()
+    if console.json:
+        console.document({"folder": str(folder), "trusted": True})
+    else:
+        console.data(str(folder))
+    console.next(f"p2pnode run --data {folder}")
+    return ExitCode.OK
+
+
 def version(arguments: Namespace, console: Console) -> int:
     """Show the versions of the program and of what it reads and writes."""
     from p2pnode.store.tables import FORMAT

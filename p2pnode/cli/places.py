@@ -105,6 +105,9 @@ def read_address(text: str) -> bytes:
     if not path.is_file():
         raise BadAddressError(text)
     from p2pnode.crypto import address_of
-    from p2pnode.keys.keystore import Purpose, load
+    from p2pnode.keys.keystore import KeyPurposeError, Purpose, inspect
 
-    return address_of(load(path, Purpose.ACCOUNT).secret.public)
+    facts = inspect(path)
+    if facts.purpose is not Purpose.ACCOUNT:
+        raise KeyPurposeError(path, facts.purpose, Purpose.ACCOUNT)
+    return address_of(facts.public)

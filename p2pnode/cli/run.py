@@ -14,8 +14,10 @@ import trio
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.passphrase import Asked
 from p2pnode.cli.places import data_dir, remove_endpoint, write_endpoint
 from p2pnode.errors import ConfigError
+from p2pnode.keys.sealing import Passphrase
 from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
 
 STOP_S: Final = 5
@@ -39,7 +41,7 @@ class NoFolderError(ConfigError):
 def run(arguments: Namespace, console: Console) -> int:
     """Run the node."""
     config = gather(arguments)
-    return trio.run(_run, config, console)
+    return trio.run(_run, config, console, Asked(arguments))
 
 
 def gather(arguments: Namespace) -> NodeConfig:
@@ -72,7 +74,7 @@ def gather(arguments: Namespace) -> NodeConfig:
     return load_config(path, environment=os.environ, flags=flags)
 
 
-async def _run(config: NodeConfig, console: Console) -> int:
+async def _run(config: NodeConfig, console: Console, passphrase: Passphrase = None) -> int:
     # It brings libp2p with it, which takes a second.
     from p2pnode.service import Running, run_node
 
@@ -96,7 +98,7 @@ async def _run(config: NodeConfig, console: Console) -> int:
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(stop_when_told)
-                await run_node(config, on_ready=ready)
+                await run_node(config, on_ready=ready, passphrase=passphrase)
                 nursery.cancel_scope.cancel()
         finally:
             remove_endpoint(config.data_dir)

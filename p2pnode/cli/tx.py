@@ -8,8 +8,10 @@ from typing import Final
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.passphrase import Asked
 from p2pnode.cli.places import connect, read_address
 from p2pnode.client import BlockingClient
+from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
 from p2pnode.node.jsonform import Amount, to_json
@@ -111,12 +113,13 @@ def account(arguments: Namespace, console: Console) -> int:
 
 
 def _sign(arguments: Namespace, client: BlockingClient) -> Transaction:
-    key = keystore.load(Path(arguments.sender).expanduser(), Purpose.ACCOUNT).secret
+    path = Path(arguments.sender).expanduser()
+    key = keystore.load(path, Purpose.ACCOUNT, Asked(arguments)).secret
     to = read_address(arguments.to)
     genesis = client.genesis()
     nonce: int | None = arguments.nonce
     if nonce is None:
-        nonce = client.account(read_address(arguments.sender)).nonce
+        nonce = client.account(address_of(key.public)).nonce
     fee_limit: int | None = arguments.fee_limit
     if fee_limit is None:
         fee_limit = genesis.parameters["fee_base"] + genesis.parameters["fee_action"]

@@ -29,8 +29,9 @@ from p2pnode.node.settings import (
 FILE_NAME: Final = "p2pnode.toml"
 """Name of the configuration file in a data directory."""
 
-RESERVED_ENVIRONMENT: Final = ("P2PNODE_CONFIG", "P2PNODE_NODE")
-"""Variables of the command line that are no settings: path of the file, URL of a running node."""
+RESERVED_ENVIRONMENT: Final = ("P2PNODE_CONFIG", "P2PNODE_NODE", "P2PNODE_PASSPHRASE_FILE")
+"""Variables of the command line that are no settings: paths of the file and of the one with the
+keys' passphrase, URL of a running node."""
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 ROLES: Final = ("validator", "executor", "light", "bootstrap")

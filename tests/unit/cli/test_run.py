@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from p2pnode import service
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import ENDPOINT_FILE
 from p2pnode.cli.run import _run
 from p2pnode.errors import ConfigError
-from p2pnode import service
+from p2pnode.keys.sealing import Passphrase
 from p2pnode.node.config import NodeConfig
 from p2pnode.service import Running
 
@@ -31,7 +32,9 @@ async def test_a_signal_stops_the_node_and_takes_its_endpoint_away(
 ) -> None:
     seen: list[str] = []
 
-    async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -> None:
+    async def run_node(
+        config: NodeConfig, *, on_ready: Callable[[Running], None], passphrase: Passphrase
+    ) -> None:
         on_ready(RUNNING)
         seen.append(json.loads((tmp_path / ENDPOINT_FILE).read_text())["url"])
         os.kill(os.getpid(), number)
@@ -50,7 +53,9 @@ async def test_a_signal_stops_the_node_and_takes_its_endpoint_away(
 async def test_a_node_that_can_not_start_leaves_no_endpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def run_node(config: NodeConfig, *, on_ready: Callable[[Running], None]) -> None:
+    async def run_node(
+        config: NodeConfig, *, on_ready: Callable[[Running], None], passphrase: Passphrase
+    ) -> None:
         await trio.lowlevel.checkpoint()
         raise ConfigError("no key")
 

@@ -145,3 +145,96 @@ def test_a_key_never_shows_its_secret_when_printed() -> None:
     key = keystore.generate(Purpose.NODE)
     assert key.secret.seed.hex() not in repr(key)
     assert repr(key.secret.seed) not in repr(key)
+
+
+CHEAP = keystore.Cost(passes=1, memory_bytes=8192)
+
+
+def test_an_encrypted_key_opens_with_its_passphrase_only(path: Path) -> None:
+    key = keystore.generate(Purpose.VALIDATOR)
+    keystore.write(path, key, b"correct horse", cost=CHEAP)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert key.secret.seed.hex() not in path.read_text()
+    again = keystore.load(path, Purpose.VALIDATOR, b"correct horse")
+    assert (again.secret.seed, again.created) == (key.secret.seed, key.created)
+    with pytest.raises(keystore.WrongPassphraseError):
+        keystore.load(path, Purpose.VALIDATOR, b"correct horsf")
+    with pytest.raises(keystore.KeyEncryptedError, match="--passphrase-file"):
+        keystore.load(path, Purpose.VALIDATOR)
+
+
+def test_an_encrypted_key_tells_its_public_half_without_a_passphrase(path: Path) -> None:
+    key = keystore.generate(Purpose.ACCOUNT)
+    keystore.write(path, key, b"p", cost=CHEAP)
+    facts = keystore.inspect(path)
+    assert (facts.public, facts.purpose) == (key.secret.public, Purpose.ACCOUNT)
+    assert facts.cipher == "argon2id-secretbox"
+
+
+def test_the_passphrase_is_asked_for_only_when_it_is_needed(path: Path) -> None:
+    def asked() -> bytes:
+        raise AssertionError("asked")
+
+    keystore.write(path, keystore.generate(Purpose.NODE))
+    keystore.load(path, Purpose.NODE, asked)
+    other = path.with_name("other")
+    keystore.write(other, keystore.generate(Purpose.NODE), b"p", cost=CHEAP)
+    with pytest.raises(keystore.KeyPurposeError):
+        keystore.load(other, Purpose.ACCOUNT, asked)
+    with pytest.raises(AssertionError, match="asked"):
+        keystore.load(other, Purpose.NODE, asked)
+
+
+def test_two_files_of_one_key_and_passphrase_share_no_salt_and_no_secret(path: Path) -> None:
+    key = keystore.generate(Purpose.NODE)
+    one, two = (json.loads(keystore.encode(key, b"p", cost=CHEAP)) for _ in range(2))
+    assert one["salt"] != two["salt"]
+    assert one["secret"] != two["secret"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"salt": "00" * 15}, keystore.KeyFileFormatError),
+        ({"salt": None}, keystore.KeyFileFormatError),
+        ({"passes": 0}, keystore.KeyFileFormatError),
+        ({"passes": 65}, keystore.KeyFileFormatError),
+        ({"passes": "1"}, keystore.KeyFileFormatError),
+        ({"passes": True}, keystore.KeyFileFormatError),
+        ({"memory_bytes": (1 << 30) + 1}, keystore.KeyFileFormatError),
+        ({"memory_bytes": 1}, keystore.KeyFileFormatError),
+        ({"secret": "00" * 40}, keystore.KeyFileFormatError),
+        ({"secret": "00" * 72}, keystore.WrongPassphraseError),
+        ({"passes": 2}, keystore.WrongPassphraseError),
+        ({"public": "00" * 32}, keystore.KeyMismatchError),
+    ],
+)
+def test_an_encrypted_file_that_was_changed_is_refused(
+    path: Path, fields: dict[str, object], error: type[ConfigError]
+) -> None:
+    keystore.write(path, keystore.generate(Purpose.NODE), b"p", cost=CHEAP)
+    changed(path, **fields)
+    with pytest.raises(error):
+        keystore.load(path, Purpose.NODE, b"p")
+
+
+def test_a_key_is_replaced_in_place_whole_or_not_at_all(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = keystore.generate(Purpose.NODE)
+    keystore.write(path, key)
+    before = path.read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match="No space"):
+            keystore.replace(path, key, b"p", cost=CHEAP)
+    assert path.read_text() == before
+    assert os.listdir(path.parent) == [path.name]
+    keystore.replace(path, key, b"p", cost=CHEAP)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert keystore.load(path, Purpose.NODE, b"p").secret.seed == key.secret.seed
+    assert os.listdir(path.parent) == [path.name]
