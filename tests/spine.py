@@ -219,6 +219,7 @@ def make_payload(
     height: int = 1,
     parent: bytes | None = None,
     items: Sequence[bytes] = (),
+    /,
     **changes: Any,
 ) -> Payload:
     epoch = chain.epoch_of(height)

@@ -9,6 +9,7 @@ those below it, and digests prove statements. Batches are fetched afterwards, by
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from p2pnode import codec
@@ -77,6 +78,9 @@ def encode_answer(blocks: Sequence[tuple[bytes, Sequence[bytes]]]) -> bytes:
     return codec.encode([[block, statements] for block, statements in blocks])
 
 
+_NOTHING: Final = encode_answer([])
+
+
 class Catchup:
     """Asks one peer at a time, best informed first, until this node is level with the highest."""
 
@@ -143,7 +147,10 @@ class Catchup:
         mine = self._target.height
         urgent = self._urgent_height > mine
         lag = 1 if urgent else LAG_HEIGHTS
-        peers = [p for p, h in self._heights.items() if h >= mine + lag]
+        # Engines of different epochs don't talk: not even one missing height, the last of an epoch,
+        # would ever come by votes from a peer that has it.
+        epoch_end = self._chain.last_height(self._chain.epoch_of(mine + 1))
+        peers = [p for p, h in self._heights.items() if h >= min(mine + lag, epoch_end)]
         if not peers:
             return
         peer = min(peers, key=lambda p: (self._failures.get(p, 0), -self._heights[p], p))
@@ -158,8 +165,14 @@ class Catchup:
         )
 
     def _answered(self, peer: bytes, first: int, body: bytes | None) -> None:
-        if body is None:
+        if body is None or body == _NOTHING:
+            # A peer that prunes has not what it once had: it is not to blame.
             self._failed(peer)
+            return
+        if first != self._target.height + 1:
+            # Votes were faster than the answer.
+            self._asked = None
+            self._try()
             return
         try:
             blocks = self._linked(first, body)
@@ -198,8 +211,6 @@ class Catchup:
             "blocks",
             length_max=BLOCKS_MAX,
         )
-        if first != self._target.height + 1:
-            raise BlockSyncError(f"answer from height {first}, now at {self._target.height}")
         blocks: list[FetchedBlock] = []
         parent = self._target.head
         for offset, item in enumerate(items):
@@ -216,7 +227,8 @@ class Catchup:
                 known[statement_digest(statement)] = (statement, decode_statement(statement))
             if any(digest not in known for digest in payload.items):
                 raise BlockSyncError(f"block {block.height} comes without its statements")
-            blocks.append((block, known))
+            # Listed is proved, by the digest in a final block; whatever else came is not believed.
+            blocks.append((block, {digest: known[digest] for digest in payload.items}))
             parent = block.hash
             if block.height == self._chain.last_height(payload.epoch):
                 break  # one epoch at a time: its own validators prove it
@@ -224,4 +236,5 @@ class Catchup:
             blocks.pop()
         if not blocks:
             raise BlockSyncError("no block with a proof in the answer")
-        return blocks
+        # Only the last proof will be checked: nothing unchecked is kept, or served to others.
+        return [(replace(block, proof=b""), known) for block, known in blocks[:-1]] + blocks[-1:]
