@@ -112,7 +112,9 @@ class _Run:
         if judged is not None:
             self._finish(judged)
         elif supervisor.reason:
-            console.say(f"stopped before it was ready; files: {supervisor.folder.path}/")
+            when = "" if supervisor.ready.is_set() else " before it was ready"
+            console.say(f"stopped{when}; files: {supervisor.folder.path}/")
+            console.next("testnet up", "testnet down")
 
     async def _signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:

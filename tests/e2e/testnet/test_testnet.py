@@ -58,6 +58,19 @@ def test_ctrl_c_exits_130_within_5_s_and_leaves_no_process(driver: Driver) -> No
     assert not any(process.is_running() for process in family)
 
 
+def test_a_node_that_ends_by_itself_is_a_crash_and_exits_13(driver: Driver) -> None:
+    up = driver.start("up", "--name", "crash", "--for", "4s", "--json")
+    assert eventually((driver.folder / ".testnet/crash/control.sock").exists, 20)
+    node = driver.until_ready("crash").nodes[2]
+    assert node.pid is not None
+    # Not by the command: nobody asked for this end.
+    os.kill(node.pid, signal.SIGKILL)
+    out, err = up.communicate(timeout=20)
+    assert up.returncode == 13, err
+    assert "node2 was killed by signal 9" in err
+    assert json.loads(out)["crashes"][0].startswith("node2 was killed by signal 9")
+
+
 def test_kill_9_of_the_supervisor_leaves_no_process_and_the_name_can_be_used_again(
     driver: Driver,
 ) -> None:
