@@ -29,7 +29,7 @@ from p2pnode.mempool.collator import Collator, CollatorConfig
 from p2pnode.mempool.intake import Intake
 from p2pnode.mempool.pool import Pool, PoolConfig
 from p2pnode.node.index import TransactionIndex
-from p2pnode.sync.catchup import Catchup
+from p2pnode.sync.catchup import LAG_HEIGHTS, Catchup
 from p2pnode.sync.fetcher import Fetcher
 from p2pnode.types.chain import NS_PER_MS, Chain
 from p2pnode.types.desk import Desk
@@ -196,7 +196,12 @@ class Core:
             self._executed,
         )
         self.catchup = Catchup(
-            chain, self.desk, self.ordering, self.ordering.host.verify_claims_of_proof
+            chain,
+            self.desk,
+            self.ordering,
+            self.ordering.host.verify_claims_of_proof,
+            # Votes never bring an observer anything.
+            lag_heights=LAG_HEIGHTS if identity.index is not None else 1,
         )
         self.lanes: Lanes | None = None
         self.collator: Collator | None = None
@@ -292,12 +297,8 @@ class Core:
                 if message.payload:
                     self.ordering.payload_from(peer, message.payload)
                 self.ordering.host.receive(peer, message)
-            case Summary(epoch, height, _):
+            case Summary(_, height, _):
                 self.ordering.host.summary_from(peer, message)
-                if epoch > self.ordering.host.epoch.number:
-                    # Engines of different epochs don't talk: not even one missing height, the last
-                    # of an epoch, would ever come by votes.
-                    self.catchup.behind(height)
                 self._heard(peer, height)
             case BatchOffer():
                 if self.lanes is not None:
@@ -317,9 +318,6 @@ class Core:
 
     def _heard(self, peer: bytes, height: int) -> None:
         """A peer told how far its chain is final."""
-        if self.identity.index is None:
-            # Votes never bring an observer anything: one height is worth asking for.
-            self.catchup.behind(height)
         self.catchup.heard(peer, height)
         if height < self.ordering.height and self.chain.validator_of_peer(peer) is None:
             # Validators tell each other in turn; an observer hears only who answers it.

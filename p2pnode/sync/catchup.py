@@ -90,6 +90,8 @@ class Catchup:
         desk: Desk,
         target: Target,
         proof_checks: Callable[[bytes, int, bytes], list[tuple[bytes, bytes, bytes]]],
+        *,
+        lag_heights: int = LAG_HEIGHTS,
     ) -> None:
         """Start level.
 
@@ -98,7 +100,9 @@ class Catchup:
             desk: Where effects go.
             target: Where verified blocks go.
             proof_checks: Gives, for (proof, height, digest), the signature checks that prove it.
+            lag_heights: So many heights behind are worth asking for: 1 where no votes come.
         """
+        self._lag_heights = lag_heights
         self._chain = chain
         self._desk = desk
         self._target = target
@@ -146,7 +150,7 @@ class Catchup:
             return
         mine = self._target.height
         urgent = self._urgent_height > mine
-        lag = 1 if urgent else LAG_HEIGHTS
+        lag = 1 if urgent else self._lag_heights
         # Engines of different epochs don't talk: not even one missing height, the last of an epoch,
         # would ever come by votes from a peer that has it.
         epoch_end = self._chain.last_height(self._chain.epoch_of(mine + 1))

@@ -61,12 +61,14 @@ class Target:
 class At:
     """A node that block-syncs."""
 
-    def __init__(self, chain: Chain = CHAIN) -> None:
+    def __init__(self, chain: Chain = CHAIN, **options: int) -> None:
         self.chain = chain
         self.bench = Bench(chain)
         self.target = Target(chain)
         host = EngineHost(chain, toy(), None, 0, self.bench.desk, None)  # type: ignore[arg-type]
-        self.catchup = Catchup(chain, self.bench.desk, self.target, host.verify_claims_of_proof)
+        self.catchup = Catchup(
+            chain, self.bench.desk, self.target, host.verify_claims_of_proof, **options
+        )
 
     def request(self) -> Request:
         """Return the one request that is under way."""
@@ -319,6 +321,13 @@ def test_an_engine_that_is_behind_makes_a_single_height_urgent() -> None:
     assert at.bench.take(Request) == []
     at.catchup.behind(1)
     assert decode_request(at.request().body)[0] == 1
+
+
+def test_where_no_votes_come_every_single_height_is_asked_for() -> None:
+    at = At(lag_heights=1)
+    at.catchup.heard(A, 1)
+    assert decode_request(at.request().body)[0] == 1
+    assert not at.catchup.syncing, "a height on its way is nothing to speak of"
 
 
 def test_requests_and_answers_are_read_strictly() -> None:
