@@ -20,7 +20,8 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError
 from testnet.fund import fund
-from testnet.supervisor import NodeRun, Supervisor
+from testnet.noderun import NodeRun
+from testnet.supervisor import Supervisor
 
 LINE_BYTES_MAX: Final = 1 << 16
 

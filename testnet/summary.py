@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import Any, Final
 
 from p2pnode.cli.exit_codes import ExitCode
@@ -311,15 +312,17 @@ def _views(statuses: Sequence[NodeStatus]) -> dict[str, int] | None:
 
 
 def _consensus(nodes: Sequence[NodeFacts]) -> Percentiles | None:
-    """Return the times from a proposal to its finality, at each node that saw it live."""
-    return percentiles(
-        [
-            max(0, block.finalized_time_ms - block.time_ms) / 1000
-            for node in nodes
-            for block in node.blocks
-            if block.finalized_time_ms is not None
-        ]
-    )
+    """Return the times from a proposal to its finality, for each block at the median node.
+
+    A node that was away sees old blocks late: that says nothing of consensus.
+    """
+    by_height: dict[int, list[float]] = {}
+    for node in nodes:
+        for block in node.blocks:
+            if block.finalized_time_ms is not None:
+                late_s = max(0, block.finalized_time_ms - block.time_ms) / 1000
+                by_height.setdefault(block.height, []).append(late_s)
+    return percentiles([median_low(times) for times in by_height.values()])
 
 
 def _cpu(facts: Facts, finalized: int) -> dict[str, Any]:

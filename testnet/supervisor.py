@@ -12,8 +12,6 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,16 +19,23 @@ import psutil
 import trio
 
 from p2pnode.client import ClientError, NodeClient
-from p2pnode.errors import P2PNodeError
-from p2pnode.node.status import NodeStatus
 from testnet.folder import Folder, Manifest, NodeEntry, signal_process, started_s, write_manifest
 from testnet.launch.launcher import Launcher, Process, Request
 from testnet.load.options import LoadOptions
 from testnet.load.process import STOP
 from testnet.load.report import LoadReport
-from testnet.prepare import NodePlan, Prepared
+from testnet.noderun import (
+    NodeRun,
+    NodeState,
+    NotReadyError,
+    UnknownNodeError,
+    WrongStateError,
+    running,
+    why_not_ready,
+)
+from testnet.prepare import Prepared
 from testnet.spec import TestnetSpec
-from testnet.summary import Cost, StateSeen
+from testnet.summary import StateSeen
 
 READY_POLL_S: Final = 0.05
 SAMPLE_S: Final = 1.0
@@ -43,59 +48,6 @@ END_S: Final = 5.0
 
 VALID_HEIGHTS: Final = 50_000
 """How far ahead a load sets the expiry of its transactions, where the chain allows."""
-
-
-class UnknownNodeError(P2PNodeError):
-    """A request names a node that does not exist."""
-
-    def __init__(self, name: str, known: list[str]) -> None:
-        super().__init__(f"no node {name!r}; there are: {', '.join(known)}")
-
-
-class WrongStateError(P2PNodeError):
-    """A node or a load is not in the state that a request needs."""
-
-
-class NotReadyError(P2PNodeError):
-    """The nodes did not become ready in time."""
-
-
-class NodeState(StrEnum):
-    """What a node's process does."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    KILLED = "killed"
-    """Ended by a request."""
-    CRASHED = "crashed"
-    """Ended by itself."""
-    STOPPED = "stopped"
-    """Ended with the testnet."""
-
-
-@dataclass(slots=True, eq=False)
-class NodeRun:
-    """A node, through all of its processes."""
-
-    plan: NodePlan
-    client: NodeClient
-    state: NodeState = NodeState.STOPPED
-    process: Process | None = None
-    starts: int = 0
-    answers: bool = False
-    """The current process has said that its API answers."""
-    status: NodeStatus | None = None
-    """As seen last."""
-    cost: Cost = field(default_factory=Cost)
-    crash: str = ""
-    """How it ended by itself."""
-
-    @property
-    def ready(self) -> bool:
-        """It follows the chain."""
-        running = self.state is NodeState.RUNNING
-        return running and self.status is not None and self.status.ready
 
 
 class Supervisor:
@@ -186,7 +138,7 @@ class Supervisor:
                 await trio.sleep(READY_POLL_S)
         if limit.cancelled_caught:
             waiting = [node for node in self.nodes if not node.ready]
-            reasons = "; ".join(f"{node.plan.name}: {_why_not_ready(node)}" for node in waiting)
+            reasons = "; ".join(f"{node.plan.name}: {why_not_ready(node)}" for node in waiting)
             raise NotReadyError(f"not ready after {READY_MAX_S:.0f} s: {reasons}")
         for node in self.nodes:
             self._measure(node)
@@ -240,7 +192,7 @@ class Supervisor:
     async def kill(self, name: str, number: int = signal.SIGKILL) -> NodeRun:
         """End a node's process, as a crash would (or as SIGTERM asks for)."""
         node = self.node(name)
-        process = _running(node)
+        process = running(node)
         node.state = NodeState.KILLED
         signal_process(process.pid, process.started, number)
         if number != signal.SIGKILL:
@@ -263,7 +215,7 @@ class Supervisor:
     def pause(self, name: str) -> NodeRun:
         """Stop a node's process where it stands."""
         node = self.node(name)
-        process = _running(node)
+        process = running(node)
         signal_process(process.pid, process.started, signal.SIGSTOP)
         node.state = NodeState.PAUSED
         return node
@@ -273,7 +225,7 @@ class Supervisor:
         node = self.node(name)
         if node.state is not NodeState.PAUSED:
             raise WrongStateError(f"{node.plan.name} is {node.state}, not paused")
-        process = _running(node)
+        process = running(node)
         signal_process(process.pid, process.started, signal.SIGCONT)
         node.state = NodeState.RUNNING
         return node
@@ -511,18 +463,6 @@ class Supervisor:
             helpers=((self._launcher.pid, self._launcher.started),),
         )
         write_manifest(self.folder, manifest)
-
-
-def _running(node: NodeRun) -> Process:
-    if node.process is None:
-        raise WrongStateError(f"{node.plan.name} does not run ({node.state})")
-    return node.process
-
-
-def _why_not_ready(node: NodeRun) -> str:
-    if node.status is None:
-        return "does not answer" if node.process is not None else "does not run"
-    return ", ".join(node.status.not_ready_reasons) or "gives no reason"
 
 
 def _ignore(text: str) -> None:

@@ -23,11 +23,12 @@ from testnet.display import show
 from testnet.folder import Folder, create, free_name, write_atomically
 from testnet.genesis import ACCOUNT_BALANCE, account_key
 from testnet.launch.launcher import Launcher
+from testnet.noderun import NodeRun
 from testnet.prepare import prepare
 from testnet.screen import first_screen, summary_text
 from testnet.spec import TestnetSpec
 from testnet.summary import Facts, Judged, NodeFacts, judge
-from testnet.supervisor import NodeRun, Supervisor
+from testnet.supervisor import Supervisor
 
 BLOCKS_CHECKED_MAX: Final = 20_000
 """Blocks compared across nodes at the end, the newest ones."""

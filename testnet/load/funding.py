@@ -12,9 +12,9 @@ from p2pnode.client import ClientError
 from p2pnode.crypto import SecretKey, address_of
 from p2pnode.types.transaction import ACTIONS_MAX, Transfer, sign_transaction
 from testnet.genesis import FAUCETS, faucet_key
-from testnet.load.generator import Client
 from testnet.load.options import LoadOptions
 from testnet.load.source import TraceSource
+from testnet.load.tracked import Client
 from testnet.trace import NATIVE, TOKEN, needs
 
 CHUNK: Final = 1500

@@ -12,11 +12,9 @@ to the next one.
 from __future__ import annotations
 
 import math
-from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 import trio.lowlevel
@@ -24,8 +22,6 @@ import trio.lowlevel
 from p2pnode.client import CallRefusedError, ClientError
 from p2pnode.node.status import (
     FINAL_STATES,
-    AccountStatus,
-    NodeStatus,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
@@ -33,6 +29,7 @@ from p2pnode.node.status import (
 from testnet.load.options import LOOKAHEAD, TICK_S, WINDOW, LoadOptions
 from testnet.load.report import NAMED_MAX, LoadReport, Named, percentiles
 from testnet.load.source import Signed, Source
+from testnet.load.tracked import Client, Closed, LoadNode, Sender, Sent
 
 AHEAD_S: Final = 3.0
 """Transactions are signed this long before they are due."""
@@ -72,94 +69,6 @@ _TRANSIENT: Final = ("pool_full", "pool_bytes_full", "nonce_too_far")
 _HELD_ALREADY: Final = ("duplicate_transaction", "nonce_too_low")
 """Refusals of a transaction that was sent before, and is in."""
 
-_FINALIZED: Final = (
-    TransactionState.ORDERED,
-    TransactionState.EXECUTED,
-    TransactionState.CERTIFIED,
-    TransactionState.FAILED,
-)
-
-
-class Client(Protocol):
-    """What the load needs of a node (p2pnode.client.NodeClient has it)."""
-
-    async def submit(self, raws: Sequence[bytes]) -> tuple[SubmitOutcome, ...]: ...
-    async def transactions(self, ids: Sequence[bytes]) -> tuple[TransactionStatus | None, ...]: ...
-    async def accounts(self, addresses: Sequence[bytes]) -> tuple[AccountStatus, ...]: ...
-    async def status(self) -> NodeStatus: ...
-
-
-@dataclass(slots=True, eq=False)
-class _Sent:
-    signed: Signed
-    at_ms: int
-    """Wall clock when it was due."""
-    route: int
-    """Index of the node it was given to last."""
-    tries: int = 0
-    answered: bool = False
-    accepted: bool = False
-    reason: str = ""
-    """Of the last refusal."""
-    state: TransactionState | None = None
-    state_reason: str = ""
-    height: int | None = None
-    final_ms: int | None = None
-    sent_s: float = 0.0
-    """When it was sent last."""
-
-    @property
-    def finalized(self) -> bool:
-        return self.final_ms is not None and self.state in _FINALIZED
-
-    closed: bool = False
-    """Nothing more is to be learnt of it, but that its result is certified."""
-
-
-class _Closed:
-    """Transactions that are through, in a few numbers each: a load may run for days."""
-
-    def __init__(self) -> None:
-        self.at_ms = array("q")
-        self.final_ms = array("q")
-        self.heights = array("q")
-        self.failed = 0
-
-    def add(self, sent: _Sent) -> None:
-        sent.closed = True
-        self.at_ms.append(sent.at_ms)
-        self.final_ms.append(sent.final_ms or sent.at_ms)
-        self.heights.append(sent.height or 0)
-        self.failed += sent.state is TransactionState.FAILED
-
-
-class _Node:
-    def __init__(self, name: str, client: Client) -> None:
-        self.name = name
-        self.client = client
-        self.queue: deque[_Sent] = deque()
-        self.wake = trio.Event()
-        self.down_until_s = -1.0
-        self.open: dict[bytes, _Sent] = {}
-        """Accepted or tried here, and not resolved."""
-
-    def push(self, sent: _Sent) -> None:
-        self.queue.append(sent)
-        self.wake.set()
-
-
-class _Sender:
-    __slots__ = ("address", "done", "held", "route", "sent")
-
-    def __init__(self, address: bytes, route: int, nonce: int) -> None:
-        self.address = address
-        self.route = route
-        self.sent = nonce
-        """Next nonce to send."""
-        self.done = nonce
-        """Next nonce of the account, as far as it is known."""
-        self.held: deque[Signed] = deque()
-
 
 class Generator:
     """Submits a load and follows every transaction to its end."""
@@ -180,16 +89,16 @@ class Generator:
             wall_ms: Wall clock, milliseconds since 1970: the one the nodes tell times by.
         """
         self._options = options
-        self._nodes = [_Node(name, client) for name, client in clients]
+        self._nodes = [LoadNode(name, client) for name, client in clients]
         self._source = source
         self._wall_ms = wall_ms
         self._ready: deque[Signed] = deque()
-        self._senders: dict[bytes, _Sender] = {}
-        self._holding: dict[bytes, _Sender] = {}
+        self._senders: dict[bytes, Sender] = {}
+        self._holding: dict[bytes, Sender] = {}
         self._held_count = 0
-        self._sent: dict[bytes, _Sent] = {}
+        self._sent: dict[bytes, Sent] = {}
         """Those that are not closed."""
-        self._closed = _Closed()
+        self._closed = Closed()
         self._handed = 0
         self._resubmitted = 0
         self._height = 0
@@ -266,17 +175,17 @@ class Generator:
         self._taken.set()
         return handed
 
-    def _sender(self, signed: Signed) -> _Sender:
+    def _sender(self, signed: Signed) -> Sender:
         found = self._senders.get(signed.sender)
         if found is None:
             route = int.from_bytes(signed.sender[:8], "big") % len(self._nodes)
-            found = _Sender(signed.sender, route, signed.nonce)
+            found = Sender(signed.sender, route, signed.nonce)
             self._senders[signed.sender] = found
         return found
 
-    def _give(self, sender: _Sender, signed: Signed, at_ms: int) -> None:
+    def _give(self, sender: Sender, signed: Signed, at_ms: int) -> None:
         sender.sent = signed.nonce + 1
-        sent = _Sent(signed, at_ms, sender.route)
+        sent = Sent(signed, at_ms, sender.route)
         self._sent[signed.id] = sent
         self._nodes[sender.route].push(sent)
 
@@ -324,8 +233,8 @@ class Generator:
                         node.queue.extendleft(reversed(again))
 
     def _answered(
-        self, index: int, batch: list[_Sent], outcomes: Sequence[SubmitOutcome]
-    ) -> list[_Sent]:
+        self, index: int, batch: list[Sent], outcomes: Sequence[SubmitOutcome]
+    ) -> list[Sent]:
         """Note a node's answers; returns what should be tried again."""
         node = self._nodes[index]
         now_s = trio.current_time()
@@ -349,7 +258,7 @@ class Generator:
                 sent.reason = outcome.kind or "refused"
         return again
 
-    def _refuse(self, batch: list[_Sent], reason: str) -> None:
+    def _refuse(self, batch: list[Sent], reason: str) -> None:
         for sent in batch:
             sent.answered = True
             if not sent.accepted:
@@ -360,7 +269,7 @@ class Generator:
         now_s = trio.current_time()
         return any(n.down_until_s <= now_s for i, n in enumerate(self._nodes) if i != index)
 
-    def _reroute(self, index: int, batch: list[_Sent]) -> None:
+    def _reroute(self, index: int, batch: list[Sent]) -> None:
         """Give transactions to the next node that seems to be up."""
         now_s = trio.current_time()
         turn = [(index + step) % len(self._nodes) for step in range(1, len(self._nodes))]
@@ -468,7 +377,7 @@ class Generator:
                     task_status.started()
             await trio.sleep(WATCH_PERIOD_S)
 
-    def _node_up(self, first: int) -> _Node:
+    def _node_up(self, first: int) -> LoadNode:
         now_s = trio.current_time()
         count = len(self._nodes)
         turn = [self._nodes[(first + step) % count] for step in range(count)]
@@ -545,7 +454,7 @@ class Generator:
             found.append(max(0, self._certified[place][0] - start_ms) / 1000)
         return found
 
-    def _named(self, sent: _Sent) -> Named:
+    def _named(self, sent: Sent) -> Named:
         state = sent.state.value if sent.state is not None else "unknown"
         node = self._nodes[sent.route].name
         return Named(sent.signed.id.hex(), state, sent.state_reason or sent.reason, node)

@@ -12,10 +12,11 @@ import trio
 from p2pnode.client import ClientError, NodeClient
 from testnet.launch.child import Channel, until_told_to_stop
 from testnet.load.funding import Funder
-from testnet.load.generator import Client, Generator
+from testnet.load.generator import Generator
 from testnet.load.options import LoadOptions
 from testnet.load.report import LoadReport
 from testnet.load.source import Source, SyntheticSource, TraceSource
+from testnet.load.tracked import Client
 from testnet.trace import read_trace
 
 PROGRESS_S: Final = 0.5

@@ -1,0 +1,78 @@
+"""A node as its supervisor sees it, through all of its processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from p2pnode.client import NodeClient
+from p2pnode.errors import P2PNodeError
+from p2pnode.node.status import NodeStatus
+from testnet.launch.launcher import Process
+from testnet.prepare import NodePlan
+from testnet.summary import Cost
+
+
+class UnknownNodeError(P2PNodeError):
+    """A request names a node that does not exist."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(f"no node {name!r}; there are: {', '.join(known)}")
+
+
+class WrongStateError(P2PNodeError):
+    """A node or a load is not in the state that a request needs."""
+
+
+class NotReadyError(P2PNodeError):
+    """The nodes did not become ready in time."""
+
+
+class NodeState(StrEnum):
+    """What a node's process does."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    KILLED = "killed"
+    """Ended by a request."""
+    CRASHED = "crashed"
+    """Ended by itself."""
+    STOPPED = "stopped"
+    """Ended with the testnet."""
+
+
+@dataclass(slots=True, eq=False)
+class NodeRun:
+    """A node, through all of its processes."""
+
+    plan: NodePlan
+    client: NodeClient
+    state: NodeState = NodeState.STOPPED
+    process: Process | None = None
+    starts: int = 0
+    answers: bool = False
+    """The current process has said that its API answers."""
+    status: NodeStatus | None = None
+    """As seen last."""
+    cost: Cost = field(default_factory=Cost)
+    crash: str = ""
+    """How it ended by itself."""
+
+    @property
+    def ready(self) -> bool:
+        """It follows the chain."""
+        running = self.state is NodeState.RUNNING
+        return running and self.status is not None and self.status.ready
+
+
+def running(node: NodeRun) -> Process:
+    if node.process is None:
+        raise WrongStateError(f"{node.plan.name} does not run ({node.state})")
+    return node.process
+
+
+def why_not_ready(node: NodeRun) -> str:
+    if node.status is None:
+        return "does not answer" if node.process is not None else "does not run"
+    return ", ".join(node.status.not_ready_reasons) or "gives no reason"
