@@ -15,7 +15,7 @@ from p2pnode.availability.scheme import Scheme
 from p2pnode.availability.usable import VoidBatchError, usable
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.execution.block import ReadyBatch
-from p2pnode.sync.fetcher import Fetcher
+from p2pnode.sync.fetcher import BATCH, Fetcher
 from p2pnode.types.batch import BatchHeader, decode_batch_header
 from p2pnode.types.desk import Desk
 from p2pnode.types.transaction import MalformedTransactionError, Transaction, decode_transaction
@@ -109,7 +109,7 @@ class Shelf:
             return not known.void
         if digest in self._preparing:
             return True
-        self._fetcher.arrived(digest)
+        self._fetcher.arrived(BATCH + digest)
         try:
             raws = usable(held.header, held.data, self._schemes(held.header.scheme))
         except VoidBatchError as error:
@@ -123,7 +123,7 @@ class Shelf:
         return True
 
     def want(self, header: BatchHeader, hints: Sequence[bytes]) -> None:
-        """Fetch the data of a certified batch."""
+        """Fetch the data of a batch that a final block lists."""
         digest = header.digest()
         if digest in self._ready or digest in self._preparing:
             return
@@ -144,7 +144,7 @@ class Shelf:
             self.put(held)
             return True
 
-        self._fetcher.want(digest, hints, accept)
+        self._fetcher.want(BATCH + digest, hints, accept, final=True)
 
     def _prepare(self, digest: bytes, header: BatchHeader, raws: Sequence[bytes]) -> None:
         transactions: list[Transaction | None] = []

@@ -21,7 +21,7 @@ from p2pnode.consensus.statements import StatementPool
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.execution.results import KIND as KIND_RESULT
 from p2pnode.execution.results import verify_certificate_claims as result_claims
-from p2pnode.sync.fetcher import Fetcher
+from p2pnode.sync.fetcher import PAYLOAD, STATEMENT, Fetcher
 from p2pnode.types.chain import NS_PER_MS, Chain
 from p2pnode.types.desk import Desk
 from p2pnode.types.effects import Lane, Write
@@ -47,6 +47,13 @@ TIME_AHEAD_MS: Final = 500
 CHECKS_MAX: Final = 64
 """Most payloads under judgement; the oldest is forgotten (pending is not no)."""
 
+RECHECK_NS_MAX: Final = 1_000_000_000
+"""A payload from the future is looked at again after so long at the latest: one that is years ahead
+must not hold up one that is milliseconds ahead."""
+
+OFFERED_MAX: Final = 16
+"""Bodies that a validator sent beside proposals, kept until the engine asks about them."""
+
 SIGNER_PRUNED_EVERY: Final = 64
 """Heights between two prunings of the signer's table."""
 
@@ -54,6 +61,13 @@ SIGNER_VIEWS_KEPT: Final = 64
 """Positions below the final one that the signer still remembers; votes there decide nothing."""
 
 BODIES_RETAINED_HEIGHTS: Final = 64
+"""Heights below the final one whose payloads stay in memory."""
+
+BODIES_AHEAD_HEIGHTS: Final = 256
+"""A payload that says it is further above the final height than this is nobody's."""
+
+BODIES_MAX: Final = 1024
+"""Payloads in memory; a final one that is forgotten comes from the store, or from peers."""
 
 
 class BlockSink(Protocol):
@@ -92,7 +106,8 @@ class OrderingStatistics:
 @dataclass(slots=True)
 class _Verdict:
     question: Check
-    asked_ns: int
+    epoch: int
+    """Of the engine that asked; views of another one have the same numbers."""
 
 
 class Ordering:
@@ -117,11 +132,15 @@ class Ordering:
         self.host = EngineHost(chain, engine, parameters, me, desk, self)
         self.pool = StatementPool(chain)
         self._bodies: dict[bytes, Payload] = {}
+        self._offered: dict[int, dict[bytes, bytes]] = {}
+        self._final: dict[bytes, None] = {}
         self._checks: dict[bytes, _Verdict] = {}
         self._refused: dict[bytes, str] = {}
         self._verifying: dict[bytes, None] = {}
         self._question: Build | None = None
+        self._question_epoch = 0
         self._built: bytes = b""
+        self._recheck_ns = 0
         self._delivers: deque[Deliver] = deque()
         self.last_block_ns = 0
         self._refused_count = 0
@@ -243,7 +262,7 @@ class Ordering:
     def _keep_statement(
         self, digest: bytes, raw: bytes, statement: Statement, *, listed: bool = False
     ) -> None:
-        self._fetcher.arrived(digest)
+        self._fetcher.arrived(STATEMENT + digest)
         if self.pool.get(digest) is None:
             self._desk.put(Write("statements", digest, raw))
         if self.pool.add(digest, raw, statement, listed=listed):
@@ -265,6 +284,7 @@ class Ordering:
     def build(self, question: Build) -> None:
         """Propose a payload on a parent."""
         self._question = question
+        self._question_epoch = self.host.epoch.number
         self._try_build()
 
     def reconsider(self) -> None:
@@ -280,7 +300,7 @@ class Ordering:
 
     def _try_build(self) -> None:
         question = self._question
-        if question is None or self._me is None:
+        if question is None or self._me is None or self._question_epoch != self.host.epoch.number:
             return
         now_ns = self._desk.now_ns
         items = self.pool.choose(question.height, self._listed_above_final(question.parent))
@@ -356,33 +376,67 @@ class Ordering:
     # --- bodies and Check ------------------------------------------------------------------------
 
     def payload_from(self, peer: bytes, body: bytes) -> None:
-        """Take a payload's body that came beside a proposal."""
-        self._accept_body(peer, digest_of(body), body)
+        """Take a payload's body that came beside a proposal.
+
+        Nobody has checked the proposal yet: the body is put aside until the engine asks about it,
+        else everybody could fill memory and disk with payloads.
+        """
+        digest = digest_of(body)
+        if digest in self._checks or self._fetcher.wants(PAYLOAD + digest):
+            self._accept_body(peer, digest, body)
+            return
+        sender = self._chain.validator_of_peer(peer)
+        if sender is None or digest in self._bodies:
+            return
+        offered = self._offered.setdefault(sender, {})
+        offered[digest] = body
+        if len(offered) > OFFERED_MAX:
+            del offered[next(iter(offered))]
 
     def fetch(self, payloads: Sequence[bytes], hints: Sequence[int]) -> None:
         """Get payload bodies that the engine asks for."""
         for digest in payloads:
-            self._want_body(digest, hints)
+            if self._body(digest) is None:
+                self._want_body(digest, hints)
 
     def check(self, question: Check) -> None:
         """Judge a payload, now or when everything is here."""
         if len(self._checks) >= CHECKS_MAX:
             self._checks.pop(next(iter(self._checks)))
-        self._checks[question.payload] = _Verdict(question, self._desk.now_ns)
+        self._checks[question.payload] = _Verdict(question, self.host.epoch.number)
         self._judge(question.payload)
 
-    def _want_body(self, digest: bytes, hints: Sequence[int]) -> None:
+    def _want_body(self, digest: bytes, hints: Sequence[int], *, final: bool = False) -> None:
         if digest in self._bodies or digest in self._refused:
             return
         self._fetcher.want(
-            digest, self._peer_ids(hints), lambda peer, body: self._accept_body(peer, digest, body)
+            PAYLOAD + digest,
+            self._peer_ids(hints),
+            lambda peer, body: self._accept_body(peer, digest, body),
+            final=final,
         )
+
+    def _body(self, digest: bytes) -> Payload | None:
+        """Return a payload that is here, or was put aside."""
+        payload = self._bodies.get(digest)
+        if payload is None:
+            for offered in self._offered.values():
+                body = offered.pop(digest, None)
+                if body is not None:
+                    self._read_body(digest, body)
+                    return self._bodies.get(digest)
+        return payload
 
     def _accept_body(self, peer: bytes, digest: bytes, body: bytes) -> bool:
         if digest_of(body) != digest:
             return False
-        if digest in self._bodies or digest in self._refused:
-            return True
+        if digest not in self._bodies and digest not in self._refused:
+            self._read_body(digest, body)
+            self._recheck()
+            self._advance()
+        return True
+
+    def _read_body(self, digest: bytes, body: bytes) -> None:
         try:
             payload = decode_payload(body)
         except RemoteProtocolError as error:
@@ -390,21 +444,20 @@ class Ordering:
             self._refused[digest] = str(error)
             while len(self._refused) > CHECKS_MAX:
                 self._refused.pop(next(iter(self._refused)))
-            self._recheck()
-            return True
+            return
         self._keep_body(digest, body, payload)
         self.host.available(digest)
-        self._recheck()
-        self._advance()
-        return True
 
     def _keep_body(self, digest: bytes, body: bytes, payload: Payload) -> None:
-        self._fetcher.arrived(digest)
+        self._fetcher.arrived(PAYLOAD + digest)
         self._bodies[digest] = payload
+        if len(self._bodies) > BODIES_MAX:
+            del self._bodies[next(iter(self._bodies))]
         self._desk.put(Write("bodies", digest, body))
         self._sink.proposed(payload)
 
     def _recheck(self) -> None:
+        self._recheck_ns = self._desk.now_ns + RECHECK_NS_MAX
         for digest in list(self._checks):
             self._judge(digest)
 
@@ -413,10 +466,13 @@ class Ordering:
         if verdict is None:
             return
         question = verdict.question
+        if verdict.epoch != self.host.epoch.number:
+            del self._checks[digest]
+            return
+        payload = self._body(digest)
         if digest in self._refused:
             self._answer(question, self._refused[digest])
             return
-        payload = self._bodies.get(digest)
         if payload is None:
             self._want_body(digest, (question.proposer,))
             return
@@ -433,7 +489,9 @@ class Ordering:
             return
         ahead_ms = payload.time_ms - TIME_AHEAD_MS - self._desk.wall_ms
         if ahead_ms > 0:
-            self._desk.arm(("ordering", "recheck"), self._desk.now_ns + ahead_ms * NS_PER_MS)
+            wait_ns = min(ahead_ms * NS_PER_MS, RECHECK_NS_MAX)
+            self._recheck_ns = min(self._recheck_ns, self._desk.now_ns + wait_ns)
+            self._desk.arm(("ordering", "recheck"), self._recheck_ns)
             return
         self._answer(question, None)
 
@@ -487,7 +545,7 @@ class Ordering:
         return None
 
     def _gather(
-        self, items: tuple[bytes, ...], hints: Sequence[int]
+        self, items: tuple[bytes, ...], hints: Sequence[int], *, final: bool = False
     ) -> tuple[Statement, ...] | None:
         """Return the statements behind digests, or None while some are fetched."""
         found: list[Statement] = []
@@ -499,7 +557,12 @@ class Ordering:
                 continue
             missing = True
             if digest not in self._verifying:
-                self._fetcher.want(digest, self._peer_ids(hints), self._statement_taker(digest))
+                self._fetcher.want(
+                    STATEMENT + digest,
+                    self._peer_ids(hints),
+                    self._statement_taker(digest),
+                    final=final,
+                )
         return None if missing else tuple(found)
 
     def _statement_taker(self, digest: bytes) -> Callable[[bytes, bytes], bool]:
@@ -523,11 +586,11 @@ class Ordering:
                 self._delivers.popleft()
                 continue
             assert final.height == self.height + 1, (final.height, self.height)
-            payload = self._bodies.get(final.anchor)
+            payload = self._body(final.anchor)
             if payload is None:
-                self._want_body(final.anchor, (final.proposer,))
+                self._want_body(final.anchor, (final.proposer,), final=True)
                 return
-            statements = self._gather(payload.items, (final.proposer,))
+            statements = self._gather(payload.items, (final.proposer,), final=True)
             if statements is None:
                 return
             self._delivers.popleft()
@@ -552,7 +615,7 @@ class Ordering:
                 if self.pool.get(digest) is None:
                     self._desk.put(Write("statements", digest, raw))
                     self.pool.add(digest, raw, statement)
-                self._fetcher.arrived(digest)
+                self._fetcher.arrived(STATEMENT + digest)
             statements = tuple(known[digest][1] for digest in payload.items)
             self._keep_body(block.hash, block.payload, payload)
             last = self._append(block, payload, statements)
@@ -575,15 +638,24 @@ class Ordering:
             self.host.prune_signer((*block.view[:-1], below))
         self._desk.put(Write("blocks", block.height.to_bytes(8, "big"), block.encode()))
         self.pool.ordered(block.height, payload.items)
-        for digest in [
-            d
-            for d, p in self._bodies.items()
-            if (p.height or 0) < block.height - BODIES_RETAINED_HEIGHTS
-        ]:
-            del self._bodies[digest]
+        self._forget_payloads(block)
         self._sink.block(block, statements)
         self.reconsider()
         return block
+
+    def _forget_payloads(self, block: Block) -> None:
+        """Drop questions that a final height answers, and payloads that it leaves behind."""
+        for digest in [d for d, v in self._checks.items() if v.question.height <= block.height]:
+            del self._checks[digest]
+        self._final[block.hash] = None
+        while len(self._final) > 2 * BODIES_RETAINED_HEIGHTS:
+            del self._final[next(iter(self._final))]
+        old = block.height - BODIES_RETAINED_HEIGHTS
+        ahead = block.height + BODIES_AHEAD_HEIGHTS
+        for digest in [d for d, p in self._bodies.items() if not old <= (p.height or 0) <= ahead]:
+            del self._bodies[digest]
+            if digest not in self._final:
+                self._desk.put(Write("bodies", digest, None))
 
     # --- the rest --------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ class StoreServer:
             names = decode_list(
                 body,
                 size_bytes_max=8192,
-                count_max=fetcher.NAMES_MAX,
+                count_max=fetcher.DIGESTS_MAX,
                 item_bytes_max=fetcher.NAME_BYTES,
             )
         except RemoteProtocolError:

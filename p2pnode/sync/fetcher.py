@@ -1,23 +1,46 @@
-"""Fetching by digest: payload bodies, statements and batches that this node lacks."""
+"""Fetching by name: payload bodies, statements and batches that this node lacks.
+
+A name is the byte of its kind and a digest. Without the kind a proposer could list a payload or a
+batch where a statement belongs: everybody would serve it in good faith, nobody could accept it, and
+the batch itself could never be asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from p2pnode import codec
 from p2pnode.types.desk import Desk
 from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
 
 PROTOCOL: str = "fetch"
-"""Request protocol: a list of digests; the answer is a list of as many byte strings, empty where
-the peer has nothing."""
+"""Request protocol: a list of names; the answer is a list of as many byte strings, empty where the
+peer has nothing."""
+
+PAYLOAD: bytes = b"\x01"
+"""Kind of a payload's body: by its SHA-256."""
+
+STATEMENT: bytes = b"\x02"
+"""Kind of a statement: by its SHA-256."""
+
+BATCH: bytes = b"\x03"
+"""Kind of a batch: by its header's digest."""
+
+NAME_BYTES: int = 33
 
 DIGESTS_MAX: int = 64
-"""Most digests in one request."""
+"""Most names in one request."""
 
-WANTED_MAX: int = 4096
-"""Most digests wanted at once."""
+WANTED_MAX: int = 1024
+"""Most names wanted only because somebody proposed them; the oldest are forgotten for new ones.
+What is final is always wanted: a proposer that lists what nobody has must not stand in its way."""
+
+PROPOSED_TRIES_MAX: int = 64
+"""After so many answers without it, what was only proposed is not asked for any more."""
+
+HINTS_MAX: int = 16
+"""Peers remembered when hints are added to hints."""
 
 TIMEOUT_NS: int = 2_000_000_000
 RETRY_NS: int = 200_000_000
@@ -29,14 +52,15 @@ class _Wanted:
     accept: Callable[[bytes, bytes], bool]
     """Takes (peer, bytes); False when they are not what was asked for."""
     hints: tuple[bytes, ...]
+    final: bool
+    """A final block needs it: it exists, and is asked for until it is here."""
     tries: int = 0
     in_flight: bool = False
     next_ns: int = 0
-    asked: list[bytes] = field(default_factory=list)
 
 
 class Fetcher:
-    """Asks hinted peers first, then every connected one in turn, until each digest has arrived."""
+    """Asks hinted peers first, then every connected one in turn, until each name has arrived."""
 
     def __init__(self, desk: Desk) -> None:
         """Start with nothing wanted."""
@@ -46,7 +70,7 @@ class Fetcher:
         self._timer_ns: int | None = None
 
     def wanted_count(self) -> int:
-        """Return how many digests are wanted."""
+        """Return how many names are wanted."""
         return len(self._wanted)
 
     def connected(self, peer: bytes) -> None:
@@ -61,48 +85,66 @@ class Fetcher:
         self._connected.pop(peer, None)
 
     def want(
-        self, digest: bytes, hints: Sequence[bytes], accept: Callable[[bytes, bytes], bool]
+        self,
+        name: bytes,
+        hints: Sequence[bytes],
+        accept: Callable[[bytes, bytes], bool],
+        *,
+        final: bool = False,
     ) -> None:
-        """Fetch what a digest names.
+        """Fetch what a name stands for.
 
         Args:
-            digest: 32 bytes.
+            name: `PAYLOAD`, `STATEMENT` or `BATCH`, and the digest.
             hints: Peers that should have it.
             accept: Called with (peer, bytes); returns False when they are not what was asked for,
                 and must then not have kept them.
+            final: A final block needs it; else it is only proposed, may not exist, and is given up
+                some time.
         """
-        known = self._wanted.get(digest)
+        known = self._wanted.get(name)
         if known is not None:
-            known.hints = tuple(dict.fromkeys((*hints, *known.hints)))[:16]
+            known.hints = tuple(dict.fromkeys((*hints, *known.hints)))[:HINTS_MAX]
+            known.final = known.final or final
             return
-        if len(self._wanted) >= WANTED_MAX:
-            return
-        self._wanted[digest] = _Wanted(accept, tuple(hints))
+        self._wanted[name] = _Wanted(accept, tuple(hints), final)
+        self._make_room()
         self._ask()
 
-    def arrived(self, digest: bytes) -> None:
-        """What a digest names came some other way."""
-        self._wanted.pop(digest, None)
+    def wants(self, name: bytes) -> bool:
+        """Tell whether a name is wanted."""
+        return name in self._wanted
+
+    def arrived(self, name: bytes) -> None:
+        """What a name stands for came some other way."""
+        self._wanted.pop(name, None)
 
     def fired(self) -> None:
         """The retry timer fired."""
         self._timer_ns = None
         self._ask()
 
+    def _make_room(self) -> None:
+        if len(self._wanted) <= WANTED_MAX:
+            return
+        proposed = [name for name, wanted in self._wanted.items() if not wanted.final]
+        for name in proposed[: max(0, len(proposed) - WANTED_MAX)]:
+            del self._wanted[name]
+
     def _ask(self) -> None:
         now_ns = self._desk.now_ns
         groups: dict[bytes, list[bytes]] = {}
-        for digest, wanted in self._wanted.items():
+        for name, wanted in self._wanted.items():
             if wanted.in_flight or wanted.next_ns > now_ns:
                 continue
             peer = self._next_peer(wanted)
             if peer is None:
                 wanted.next_ns = now_ns + RETRY_NS
                 continue
-            groups.setdefault(peer, []).append(digest)
-        for peer, digests in groups.items():
-            for start in range(0, len(digests), DIGESTS_MAX):
-                self._request(peer, digests[start : start + DIGESTS_MAX])
+            groups.setdefault(peer, []).append(name)
+        for peer, names in groups.items():
+            for start in range(0, len(names), DIGESTS_MAX):
+                self._request(peer, names[start : start + DIGESTS_MAX])
         self._arm()
 
     def _next_peer(self, wanted: _Wanted) -> bytes | None:
@@ -112,18 +154,18 @@ class Fetcher:
             return None
         return order[wanted.tries % len(order)]
 
-    def _request(self, peer: bytes, digests: list[bytes]) -> None:
-        for digest in digests:
-            wanted = self._wanted[digest]
+    def _request(self, peer: bytes, names: list[bytes]) -> None:
+        for name in names:
+            wanted = self._wanted[name]
             wanted.in_flight = True
             wanted.tries += 1
 
         def answered(body: bytes | None) -> None:
-            self._answered(peer, digests, body)
+            self._answered(peer, names, body)
 
-        self._desk.request(peer, PROTOCOL, encode_list(digests), TIMEOUT_NS, answered)
+        self._desk.request(peer, PROTOCOL, encode_list(names), TIMEOUT_NS, answered)
 
-    def _answered(self, peer: bytes, digests: list[bytes], body: bytes | None) -> None:
+    def _answered(self, peer: bytes, names: list[bytes], body: bytes | None) -> None:
         items: tuple[bytes, ...] = ()
         if body is not None:
             try:
@@ -135,8 +177,8 @@ class Fetcher:
                 )
             except (codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError):
                 self._desk.penalize(peer, 20.0, "answer to fetch is malformed")
-        for i, digest in enumerate(digests):
-            wanted = self._wanted.get(digest)
+        for i, name in enumerate(names):
+            wanted = self._wanted.get(name)
             if wanted is None:
                 continue
             wanted.in_flight = False
@@ -144,9 +186,12 @@ class Fetcher:
             if data:
                 accepted = wanted.accept(peer, data)
                 if accepted:
-                    self._wanted.pop(digest, None)
+                    self._wanted.pop(name, None)
                     continue
                 self._desk.penalize(peer, 20.0, "answer to fetch is not what was asked for")
+            if not wanted.final and wanted.tries >= PROPOSED_TRIES_MAX:
+                self._wanted.pop(name, None)
+                continue
             backoff = min(RETRY_NS * (1 + wanted.tries // 2), RETRY_NS_MAX)
             wanted.next_ns = self._desk.now_ns + backoff
         self._ask()
