@@ -1,1 +1,1 @@
-"""Adversaries, as wrappers around a correct node."""
+"""Adversaries, as wrappers around a correct node; no product code knows them."""

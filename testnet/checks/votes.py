@@ -56,6 +56,8 @@ class VoteWatcher:
                     self._vote(epoch, signer, body)
             if certificate and honest:
                 self._certificate(epoch, certificate)
+            elif certificate:
+                self._claimed(epoch, certificate)
 
     def violations(self) -> list[Violation]:
         """Return what was found so far, each once, in order."""
@@ -119,13 +121,24 @@ class VoteWatcher:
         power = sum(self._powers[i] for i in signers if i < len(self._powers))
         if power < self._quorum or len(signatures) != 64 * len(signers):
             self._report("a certificate is a quorum", f"epoch {epoch} view {view}: power {power}")
-        if kind == _NOTARIZE:
-            # What others signed may have gone around inside certificates only.
-            seen = self._notarizers.setdefault((epoch, view, vote[4]), {})
-            seen.update(dict.fromkeys(i for i in signers if i not in self._honest))
+        self._claimed(epoch, certificate)
         known = self._certificates.setdefault((epoch, view, kind), body)
         if known != body:
             self._report("one notarized payload a view", f"epoch {epoch} view {view} kind {kind}")
+
+    def _claimed(self, epoch: int, certificate: bytes) -> None:
+        """Note what adversaries may have notarized inside a certificate only."""
+        try:
+            body, bitmap, _ = cbor2.loads(certificate)
+            bits = int.from_bytes(bitmap, "little")
+        except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
+            return
+        vote = _decode_vote(body) if isinstance(body, bytes) else None
+        if vote is not None and vote[0] == _NOTARIZE:
+            seen = self._notarizers.setdefault((epoch, vote[1], vote[4]), {})
+            for index in range(len(self._powers)):
+                if bits >> index & 1 and index not in self._honest:
+                    seen[index] = None
 
     def _report(self, check: str, detail: str) -> None:
         self._reported[Violation(check, detail)] = None

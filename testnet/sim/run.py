@@ -94,7 +94,7 @@ class Run:
         """By height: when the first node had it final."""
         self._executed: dict[str, dict[bytes, int]] = {}
         self._report: SimReport | None = None
-        self._index = {m.peer_id: m.index for m in self.world.machines}
+        self._index: dict[bytes, int] = {}
         self.world.on_start.append(self._on_start)
         self.world.taps.append(self._on_frame)
         if prepare is not None:
@@ -140,6 +140,11 @@ class Run:
         return max((m.node.core.pipeline.height for m in self.alive if m.node), default=0)
 
     async def _main(self, world: World) -> None:
+        keys = [v.public_key for v in world.genesis.validators]
+        for machine in world.machines:
+            # Two machines may share a validator's key.
+            key = machine.validator_key
+            self._index[machine.peer_id] = machine.index if key is None else keys.index(key.public)
         late = dict(self.spec.late)
         for machine in world.machines:
             if machine.index not in late and machine.index not in self.spec.dead_for_good:

@@ -25,7 +25,7 @@ from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.runtime import Ports
 from p2pnode.ports import Lane
 from p2pnode.store.memory import MemoryLog, MemoryStore
-from p2pnode.types.effects import Effect, FrameIn, Input, TopicIn, Write
+from p2pnode.types.effects import Effect, Emit, FrameIn, Input, TopicIn, Write
 from p2pnode.types.genesis import Genesis, decode_genesis
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class World:
         """Called with every new life, before it is attached to its network and takes inputs."""
         self.on_input: list[Callable[[Machine, int, int, Input], None]] = []
         """Called with (machine, now_ns, wall_ms, input) before the core sees it."""
+        self.on_event: list[Callable[[Machine, Emit], None]] = []
+        """Called with what cores emit."""
         self.taps: list[Callable[[bytes, bytes, Lane, bytes], None]] = []
         """See (sender, receiver, lane, frame) of everything that is sent, as it travels."""
         self.tampering: dict[bytes, Callable[[bytes, Lane, bytes], bytes | None]] = {}
@@ -192,7 +194,11 @@ class World:
         def before(effect: Effect) -> None:
             self._boundary(machine, type(effect).__name__)
 
-        machine.node = Node(setup, ports, record=record, before_effect=before)
+        def emitted(event: Emit) -> None:
+            for listener in self.on_event:
+                listener(machine, event)
+
+        machine.node = Node(setup, ports, record=record, before_effect=before, on_event=emitted)
         machine.log_lost = False
         for listener in self.on_start:
             listener(machine, machine.node)
@@ -243,6 +249,10 @@ class World:
         assert machine.stopped is not None, machine.name
         machine.scope.cancel()
         await machine.stopped.wait()
+
+    def spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside the nodes, until it ends or the world does."""
+        self._nursery.start_soon(task)
 
     def running(self) -> list[Machine]:
         """Return the machines whose node runs."""
