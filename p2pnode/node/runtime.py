@@ -66,7 +66,7 @@ from p2pnode.types.effects import (
     Verify,
     Write,
 )
-from p2pnode.types.messages import FRAME_BYTES_MAX, join_frame
+from p2pnode.types.messages import FRAME_BYTES_MAX, MESSAGES_MAX, join_frame
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -348,9 +348,15 @@ class Shell:
         if self._signer is not None:
             records = self._signer.compacted(records)
         if self._ports.sync_in_thread:
-            await trio.to_thread.run_sync(self._ports.log.rewrite, records)
+            await trio.to_thread.run_sync(self._rewrite, records)
         else:
-            self._ports.log.rewrite(records)
+            self._rewrite(records)
+
+    def _rewrite(self, records: list[bytes]) -> None:
+        # The store first here too: records of an epoch are dropped because its last block is
+        # stored; without that block the next life would go on in the epoch, and miss them.
+        self._ports.store.commit((), sync=True)
+        self._ports.log.rewrite(records)
 
     def _sign(self, effect: Sign, records: list[bytes]) -> bytes | None:
         """Return a signature, its record added to `records`; None when the signer refuses."""
@@ -453,7 +459,7 @@ def _frames(messages: list[bytes]) -> list[bytes]:
     group: list[bytes] = []
     size = 8
     for message in messages:
-        if group and size + len(message) > FRAME_BYTES_MAX:
+        if group and (size + len(message) > FRAME_BYTES_MAX or len(group) == MESSAGES_MAX):
             frames.append(join_frame(group))
             group, size = [], 8
         group.append(message)
