@@ -604,8 +604,19 @@ class Ordering:
                 proof=final.proof or b"",
             )
             block = self._append(block, payload, statements)
+            self._prune_signer(final)
             if final.height == self._chain.last_height(payload.epoch):
                 self.host.start(Floor(block.height, block.hash, block.proof), ())
+
+    def _prune_signer(self, final: Deliver) -> None:
+        """Let the signer forget what is far below finality: as our own engine saw it.
+
+        The view in a block that came by block sync is its sender's word: a large one would have us
+        refuse every vote until the epoch ends.
+        """
+        if final.height % SIGNER_PRUNED_EVERY == 0 and final.view:
+            below = max(0, final.view[-1] - SIGNER_VIEWS_KEPT)
+            self.host.prune_signer((*final.view[:-1], below))
 
     def adopt(self, blocks: Sequence[tuple[Block, dict[bytes, tuple[bytes, Statement]]]]) -> None:
         """Take blocks from block sync: verified, contiguous after our head, the last one proved."""
@@ -631,11 +642,6 @@ class Ordering:
         self.finalized_view = block.view
         self.last_block_ns = self._desk.now_ns
         self._arm_heartbeat()
-        if block.height % SIGNER_PRUNED_EVERY == 0 and self._chain.epoch_of(block.height) == (
-            self.host.epoch.number
-        ):
-            below = max(0, block.view[-1] - SIGNER_VIEWS_KEPT) if block.view else 0
-            self.host.prune_signer((*block.view[:-1], below))
         self._desk.put(Write("blocks", block.height.to_bytes(8, "big"), block.encode()))
         self.pool.ordered(block.height, payload.items)
         self._forget_payloads(block)

@@ -318,6 +318,8 @@ class Core:
 
     def _heard(self, peer: bytes, height: int) -> None:
         """A peer told how far its chain is final."""
+        if peer not in self._connected:
+            return  # a frame that arrives after its connection ended
         self.catchup.heard(peer, height)
         if height < self.ordering.height and self.chain.validator_of_peer(peer) is None:
             # Validators tell each other in turn; an observer hears only who answers it.

@@ -39,7 +39,9 @@ class StoreServer:
         start = first.to_bytes(8, "big")
         answer: list[tuple[bytes, list[bytes]]] = []
         size = 0
-        for _, raw in self._store.scan("blocks", start=start, limit=max(1, most)):
+        for key, raw in self._store.scan("blocks", start=start, limit=max(1, most)):
+            if int.from_bytes(key, "big") != first + len(answer):
+                break  # pruned: what is left does not follow the height asked for
             statements: list[bytes] = []
             for digest in decode_payload(decode_block(raw).payload).items:
                 statement = self._store.get("statements", digest)

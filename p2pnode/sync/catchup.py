@@ -119,8 +119,24 @@ class Catchup:
 
     @property
     def syncing(self) -> bool:
-        """Whether this node is behind by more than votes explain."""
-        return max(self.best_height, self._urgent_height) >= self._target.height + LAG_HEIGHTS
+        """Whether this node is behind by more than votes explain.
+
+        Heights are claims: those of strangers don't count here, nor those of fewer validators than
+        hold a third of the power, or a single liar could have every node call itself late.
+        """
+        known = max(self._credible_height(), self._urgent_height)
+        return known >= self._target.height + LAG_HEIGHTS
+
+    def _credible_height(self) -> int:
+        """Return the greatest height that validators of more than a third of the power told."""
+        validators = self._chain.validators_of(self._chain.epoch_of(self._target.height + 1))
+        told = [(self._heights.get(v.peer_id, 0), v.power) for v in validators]
+        total, power = sum(v.power for v in validators), 0
+        for height, weight in sorted(told, reverse=True):
+            power += weight
+            if 3 * power > total:
+                return height
+        return 0
 
     def height_of(self, peer: bytes) -> int | None:
         """Return the final height a peer told us."""
@@ -157,7 +173,7 @@ class Catchup:
         peers = [p for p, h in self._heights.items() if h >= min(mine + lag, epoch_end)]
         if not peers:
             return
-        peer = min(peers, key=lambda p: (self._failures.get(p, 0), -self._heights[p], p))
+        peer = min(peers, key=self._order)
         self._asked = peer
         first = mine + 1
         self._desk.request(
@@ -167,6 +183,15 @@ class Catchup:
             TIMEOUT_NS,
             lambda body: self._answered(peer, first, body),
         )
+
+    def _order(self, peer: bytes) -> tuple[int, bool, int, bytes]:
+        """Return a peer's place in the order of asking: validators before strangers.
+
+        A stranger costs nothing to make, promises any height, and may take its whole time to give
+        nothing.
+        """
+        stranger = self._chain.validator_of_peer(peer) is None
+        return self._failures.get(peer, 0), stranger, -self._heights[peer], peer
 
     def _answered(self, peer: bytes, first: int, body: bytes | None) -> None:
         if body is None or body == _NOTHING:
@@ -205,7 +230,8 @@ class Catchup:
 
     def _failed(self, peer: bytes) -> None:
         self._asked = None
-        self._failures[peer] = self._failures.get(peer, 0) + 1
+        if peer in self._heights:
+            self._failures[peer] = self._failures.get(peer, 0) + 1
         self._desk.arm(("catchup",), self._desk.now_ns + RETRY_NS)
 
     def _linked(self, first: int, body: bytes) -> list[FetchedBlock]:

@@ -33,6 +33,7 @@ from tests.spine import (
     make_blocks,
     make_chain,
     make_payload,
+    peer,
     signature,
     toy,
     toy_body,
@@ -125,11 +126,29 @@ def test_blocks_are_taken_up_to_the_last_proof_and_the_next_are_asked_for() -> N
 
 def test_syncing_ends_when_level() -> None:
     at = At()
-    at.catchup.heard(A, 3)
+    at.catchup.heard(peer(1), 3)
+    at.catchup.heard(peer(2), 3)
     assert at.catchup.syncing
     at.bench.answer(at.request(), answer(make_blocks(CHAIN, 3)))
     assert not at.catchup.syncing
     assert at.bench.take(Request) == []
+
+
+def test_claims_of_strangers_and_of_a_third_of_the_power_are_no_reason_to_call_us_late() -> None:
+    at = At()
+    at.catchup.heard(A, 1 << 60)
+    at.catchup.heard(peer(1), 1 << 60)
+    at.catchup.heard(peer(2), LAG_HEIGHTS - 1)
+    assert not at.catchup.syncing
+
+
+def test_validators_are_asked_before_strangers_that_promise_more() -> None:
+    at = At()
+    at.catchup.heard(A, 1 << 60)
+    at.catchup.heard(peer(1), 9)
+    at.bench.answer(at.request(), None)
+    at.catchup.fired()
+    assert at.request().peer == peer(1)
 
 
 def test_a_lost_peer_no_longer_makes_us_late() -> None:
@@ -137,7 +156,7 @@ def test_a_lost_peer_no_longer_makes_us_late() -> None:
     at.catchup.heard(A, 100)
     at.request()
     at.catchup.lost(A)
-    assert not at.catchup.syncing
+    assert at.catchup.height_of(A) is None
     assert at.catchup.best_height == 0
 
 

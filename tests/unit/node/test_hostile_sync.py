@@ -1,0 +1,120 @@
+"""Block sync against peers that lie about what nothing proves, and peers that only forgot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from p2pnode import codec
+from p2pnode.sync import catchup
+from p2pnode.types import effects as fx
+from p2pnode.types.effects import Write
+from p2pnode.types.messages import Summary
+from p2pnode.types.payload import decode_block
+from tests.cluster import MS, STRANGER, Cluster, S
+
+
+def busy(cluster: Cluster, seconds: int) -> None:
+    for second in range(seconds):
+        up = [shell for shell in cluster.shells if shell.up]
+        up[second % len(up)].submit(cluster.transfer(second % 8))
+        cluster.run(S)
+
+
+def changed_blocks(answer: bytes, **changes: object) -> bytes:
+    """Return an answer to `blocks` with other fields in every block."""
+    items = codec.decode(answer, size_bytes_max=1 << 21)
+    assert isinstance(items, tuple)
+    blocks = []
+    for item in items:
+        assert isinstance(item, tuple)
+        raw, statements = item
+        assert isinstance(raw, bytes)
+        blocks.append([replace(decode_block(raw), **changes).encode(), statements])  # type: ignore[arg-type]
+    return codec.encode(blocks)
+
+
+def test_a_view_that_nothing_proves_does_not_silence_the_signer() -> None:
+    """A pruned signer refuses everything below: with a view of the far future, everything."""
+    cluster = Cluster(epoch_blocks=1000, heartbeat_ms=300)
+    late = cluster.shells[3]
+    late.stop()
+    busy(cluster, 30)
+    assert cluster.shells[0].core.ordering.height > 70
+    for liar in cluster.shells[:3]:
+
+        def lie(protocol: str, body: bytes, peer: bytes = liar.peer) -> bytes | None:
+            script = cluster.answering.pop(peer)
+            answer = cluster.serve(peer, protocol, late.peer, body)
+            cluster.answering[peer] = script
+            if protocol != catchup.PROTOCOL or answer is None:
+                return answer
+            return changed_blocks(answer, view=(1 << 40,))
+
+        cluster.answering[liar.peer] = lie
+    late.start()
+    busy(cluster, 10)
+    assert late.height == cluster.shells[0].height
+    before = late.core.ordering.host.statistics()
+    # It votes: without it there is no quorum of the other two.
+    cluster.shells[2].stop()
+    assert cluster.finalizes(by=0, within_ns=30 * S)
+    after = late.core.ordering.host.statistics()
+    assert after.drafts_signed > before.drafts_signed
+    assert after.drafts_refused == before.drafts_refused
+
+
+def test_a_peer_that_has_pruned_the_blocks_asked_for_is_not_to_blame() -> None:
+    cluster = Cluster(heartbeat_ms=300)
+    late = cluster.shells[3]
+    busy(cluster, 2)
+    late.stop()
+    busy(cluster, 10)
+    for pruned in cluster.shells[:2]:
+        for height in range(1, cluster.shells[0].core.ordering.height - 2):
+            key = height.to_bytes(8, "big")
+            pruned.store.commit([Write("blocks", key, None)], sync=True)
+    late.start()
+    busy(cluster, 15)
+    assert cluster.honest_blamed() == []
+    assert late.height == cluster.shells[0].height
+
+
+def test_one_liar_about_heights_does_not_make_a_node_call_itself_late() -> None:
+    cluster = Cluster()
+    busy(cluster, 2)
+    honest, liar = cluster.shells[0], cluster.shells[3]
+    for peer in (STRANGER, liar.peer):
+        honest.input(fx.PeerUp(peer))
+        honest.frame(peer, Summary(99, (1 << 64) - 1, b""))
+    assert not honest.core.catchup.syncing
+    assert cluster.finalizes()
+
+
+def test_strangers_that_promise_much_and_give_nothing_cost_little_time() -> None:
+    cluster = Cluster(heartbeat_ms=300)
+    late = cluster.shells[3]
+    late.stop()
+    busy(cluster, 10)
+    late.start()
+    strangers = [STRANGER[:-1] + bytes([i]) for i in range(50)]
+    for peer in strangers:
+        late.input(fx.PeerUp(peer))
+        late.frame(peer, Summary(0, 1 << 60, b""))
+    # Each of them would take five seconds not to answer.
+    assert cluster.run_until(lambda: late.height >= cluster.shells[0].height - 1, 20 * S)
+
+
+def test_peers_that_come_and_go_leave_nothing_behind() -> None:
+    cluster = Cluster()
+    node = cluster.shells[0]
+    for i in range(200):
+        peer = STRANGER[:-2] + i.to_bytes(2, "big")
+        node.input(fx.PeerUp(peer))
+        node.frame(peer, Summary(0, 1 << 60, b""))
+        cluster.run(10 * MS)
+        node.input(fx.PeerDown(peer))
+        node.frame(peer, Summary(0, 1 << 60, b""))
+        cluster.run(100 * MS)
+    sync = node.core.catchup
+    assert len(sync._heights) <= 4
+    assert len(sync._failures) <= 4
