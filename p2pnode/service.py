@@ -26,6 +26,7 @@ from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.recovery import head_height
 from p2pnode.node.runtime import Ports
 from p2pnode.node.status import NodeStatus, peer_id_text
+from p2pnode.ports import Network, PeerId
 from p2pnode.store.lmdb import LmdbStore
 from p2pnode.store.wal import open_log
 from p2pnode.telemetry.logging import (
@@ -34,6 +35,7 @@ from p2pnode.telemetry.logging import (
     default_console,
     get_logger,
     release_libraries,
+    set_level,
 )
 from p2pnode.telemetry.recorder import Recorder, RecorderOptions
 from p2pnode.telemetry.resources import ResourceSampler
@@ -41,7 +43,7 @@ from p2pnode.telemetry.status_line import status_line
 from p2pnode.types.effects import Emit, Input
 from p2pnode.types.genesis import chain_id, decode_genesis
 
-QUIET_EVENTS: Final = frozenset(("engine_entered", "batch_refused"))
+QUIET_EVENTS: Final = frozenset(("batch_refused", "engine_timeout", "engine_delta"))
 """Events that happen at every height: logged at level debug."""
 
 
@@ -96,6 +98,7 @@ async def run_node(
     )
     configure(log_options, node=config.name)
     # Heavy imports (1.3 s) come after the log: libp2p sets up logging of its own on import.
+    from p2pnode.api.admin import Admin, serve_admin
     from p2pnode.api.app import ApiOptions
     from p2pnode.api.server import serve as serve_api
     from p2pnode.net.libp2p import Libp2pNetwork
@@ -189,15 +192,24 @@ async def run_node(
                 port=config.api_port,
                 request_bytes_max=config.api_request_bytes_max,
                 connections_max=config.api_connections_max,
+                calls_per_s_max=config.api_calls_per_s_max,
                 origins=config.api_origins,
             )
             api_port = await nursery.start(serve_api, view, options)
+            admin = Admin(
+                peers=view.peers,
+                disconnect=lambda peer: _on_peer(network, peer, network.disconnect),
+                ban=lambda peer: _on_peer(network, peer, network.ban),
+                set_log_level=set_level,
+                stop=nursery.cancel_scope.cancel,
+            )
+            await nursery.start(serve_admin, admin, config.data_dir)
             url = f"http://{config.api_host}:{api_port}"
             peer = peer_id_text(peer_id_of(node_key.secret.public))
             running = Running(url, f"{url}/metrics", network.address, peer)
             log.info("node_ready", rpc=url, p2p=network.address, chain=node.chain.id.hex())
             on_ready(running)
-            if config.log_status_interval_s > 0 and not config.log_console:
+            if config.log_status_interval_s > 0:
                 nursery.start_soon(_log_status, view, config.log_status_interval_s)
     finally:
         opened.log.close()
@@ -240,6 +252,15 @@ async def _log_status(view: MeasuredNode, interval_s: float) -> None:
         log.info("status", line=status_line(status, previous, interval_s))
         previous = status
         await trio.sleep(interval_s)
+
+
+def _on_peer(network: Network, peer: str, act: Callable[[PeerId, str], None]) -> bool:
+    """Do something to a connected peer, named as people write it; False when it is not there."""
+    for found in network.peers():
+        if peer_id_text(found.peer) == peer:
+            act(found.peer, "the operator's word")
+            return True
+    return False
 
 
 def load_keys(

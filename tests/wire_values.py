@@ -226,6 +226,8 @@ def genesis_value(source: Source) -> Genesis:
     )
     numbers = {f.name: source.integer(1, (1 << 48) - 1) for f in fields(Parameters)}
     numbers["epoch_blocks"] = source.integer(4, (1 << 48) - 1)
+    numbers["batch_bytes_max"] = source.integer(1, genesis.BATCH_BYTES_MAX)
+    numbers["batch_transactions_max"] = source.integer(1, batch.TRANSACTIONS_MAX)
     numbers["bucket_bits"] = source.integer(1, 20)
     return Genesis(
         name=ascii_name(source, 1, 64),

@@ -501,6 +501,8 @@ class Entered:
     """
 
     at: Pos
+    proposer: Index | None = None
+    """Who proposes there, for display; None in an engine without proposers."""
 
 
 @dataclass(frozen=True, slots=True)

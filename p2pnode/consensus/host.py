@@ -108,6 +108,8 @@ class HostStatistics:
 
     epoch: int
     view: tuple[int, ...]
+    proposer: int | None
+    """Index of the view's proposer; None in an engine without one."""
     views_entered: int
     views_skipped: int
     """Views that ended with a nullification, as far as the engine reported them."""
@@ -163,6 +165,7 @@ class EngineHost:
         self._tuned_ns = 0
         self._floor_height = 0
         self._view: tuple[int, ...] = ()
+        self._proposer: int | None = None
         self._counts = dict.fromkeys(
             (
                 "entered",
@@ -389,8 +392,9 @@ class EngineHost:
                     self._application.offence(self.epoch.number, self.kind, effect)
                 case Behind(height, hints):
                     self._application.behind(height, hints)
-                case Entered(view):
+                case Entered(view, proposer):
                     self._view = view
+                    self._proposer = proposer
                     self._counts["entered"] += 1
                     reoffer = True
                     self._application.entered(view)
@@ -484,6 +488,7 @@ class EngineHost:
         return HostStatistics(
             self.epoch.number,
             self._view,
+            self._proposer,
             c["entered"],
             c["skipped"],
             c["received"],

@@ -10,6 +10,13 @@ from p2pnode.gossip.frames import FRAME_TRANSACTIONS_MAX
 Pack: TypeAlias = tuple[bytes, ...]
 """Envelopes that travel together, in order."""
 
+GOSSIP_WAIT_NS: Final = 250_000_000
+"""Transactions are published in frames at least this far apart: direct frames have already brought
+them to the collators, and each published message costs every node milliseconds."""
+
+GOSSIP_PACK_BYTES: Final = 60_000
+"""A published frame goes at once when it is this large."""
+
 PACK_BYTES: Final = 30_000
 """A pack this large goes at once: CPU per byte hardly falls beyond it (network.md)."""
 

@@ -8,7 +8,7 @@ from typing import Final
 from p2pnode import crypto
 from p2pnode.errors import P2PNodeError, RejectedTransaction
 from p2pnode.gossip.frames import encode_frame
-from p2pnode.gossip.packer import Pack, Packer
+from p2pnode.gossip.packer import GOSSIP_PACK_BYTES, GOSSIP_WAIT_NS, Pack, Packer
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.mempool.admission import DuplicateTransaction
 from p2pnode.mempool.pool import Pool
@@ -17,13 +17,6 @@ from p2pnode.types.desk import Desk
 from p2pnode.types.effects import Lane, Publish, Reply
 from p2pnode.types.messages import Transactions, encode_message
 from p2pnode.types.transaction import MalformedTransactionError, Transaction, decode_transaction
-
-GOSSIP_WAIT_NS: Final = 250_000_000
-"""Transactions are published in frames at least this far apart: direct frames have already brought
-them to the collators, and each published message costs every node milliseconds."""
-
-GOSSIP_PACK_BYTES: Final = 60_000
-"""A published frame goes at once when it is this large."""
 
 COLLATORS_TOLD: Final = 2
 """Direct frames go to this many collators next in turn."""

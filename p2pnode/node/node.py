@@ -179,7 +179,7 @@ class Node:
         self._roots: dict[int, StateRoot] = {}
         self.observe_block: Callable[[SeenBlock], None] | None = None
         self.observe_executed: Callable[[ExecutedBlock], None] | None = None
-        self._note_roots(self.core.pipeline.height)
+        self._note_roots(recovered.executed_height)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -303,6 +303,8 @@ class Node:
             certified_height=core.ordering.pool.certified_height(uid),
             view=host.view[-1] if host.view else 0,
             epoch=host.epoch,
+            proposer=host.proposer,
+            proposer_name="" if host.proposer is None else f"validator {host.proposer}",
             state_roots=dict(self._roots),
             peers_count=len(peers),
             peers_in_count=sum(p.inbound for p in peers),

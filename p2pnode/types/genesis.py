@@ -7,11 +7,15 @@ from typing import Final
 
 from p2pnode import codec, crypto
 from p2pnode.errors import ConfigError
+from p2pnode.types.batch import TRANSACTIONS_MAX
 from p2pnode.types.statement import VALIDATORS_MAX
 
 VERSION: Final = 1
 SIZE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Largest genesis document: about three million funded accounts."""
+
+BATCH_BYTES_MAX: Final = (1 << 20) - 4096
+"""Largest `batch_bytes_max`: an offered batch travels in one frame of 1 MiB, header included."""
 
 SYSTEM_UID: Final = 0
 """The system shard: registry, parameters, fee pot; executed by every validator."""
@@ -82,6 +86,15 @@ class Parameters:
                 raise GenesisError(f"parameter {field.name} = {value!r}: at least {least} expected")
         if self.epoch_blocks < 4:
             raise GenesisError(f"epoch_blocks = {self.epoch_blocks}: at least 4 expected")
+        if self.batch_bytes_max > BATCH_BYTES_MAX:
+            raise GenesisError(
+                f"batch_bytes_max = {self.batch_bytes_max}: at most {BATCH_BYTES_MAX} expected"
+            )
+        if self.batch_transactions_max > TRANSACTIONS_MAX:
+            raise GenesisError(
+                f"batch_transactions_max = {self.batch_transactions_max}: "
+                f"at most {TRANSACTIONS_MAX} expected"
+            )
         if self.bucket_bits > 20:
             raise GenesisError(f"bucket_bits = {self.bucket_bits}: at most 20 expected")
 

@@ -570,7 +570,7 @@ class SimplexEngine:
         self._views.compact(self._current - 1, self._next - 1)
         self._current = self._next
         self._build = None
-        self._emit(Entered((self._current,)))
+        self._emit(Entered((self._current,), self.proposer_of(self._current)))
         view = self._views.get(self._current)
         if view is not None:
             vote = view.finals.vote_of(self.proposer_of(self._current))

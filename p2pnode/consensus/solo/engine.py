@@ -171,7 +171,7 @@ class SoloEngine:
         due_ns = self._proposed_ns + self._parameters.block_interval_ns
         not_before_ns = max(now_ns, due_ns) if self._proposed_ns else now_ns
         return [
-            Entered((height,)),
+            Entered((height,), 0),
             Build(height, self._floor.digest, height, not_before_ns, may_be_empty=False),
         ]
 

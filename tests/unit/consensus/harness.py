@@ -284,7 +284,7 @@ class Net:
                         self._carry(node.index, peer, lambda peer=peer: self._sync(node, peer))
                 case Offence():
                     node.offences.append(effect)
-                case Entered((view,)):
+                case Entered((view,), _):
                     node.view = view
                     waiting, node.deferred = node.deferred, []
                     for sender, item in waiting:
