@@ -1,6 +1,10 @@
 """What the network on libp2p costs: CPU per published message, per frame and per request.
 
-    python tools/bench_network.py [--nodes 4] [--seconds 5] [--json]
+    python tools/bench_network.py [--stack stock|own|both] [--nodes 4 7] [--seconds 5] [--json]
+
+Stacks: `stock` has libp2p's Noise and Yamux below our network, `own` has ours; `both` runs one
+after the other and tells how they compare. Beside `stock`, gossip is measured on libp2p as it
+comes, with its own pubsub.
 
 All nodes run in this process over 127.0.0.1, so that the CPU time of the process is theirs
 together; figures are per node that handles a message, or per side.
@@ -14,10 +18,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -26,17 +30,38 @@ import trio
 # Polling: what is waited for is a sum of counts of several nodes.
 # ruff: noqa: ASYNC110
 from p2pnode.net.libp2p import Libp2pNetwork, NetworkConfig
+from p2pnode.net.libp2p.host import listen, make_host
 from p2pnode.ports import FrameReceived, Incoming, Lane, PeerConnected, Published, Verdict
 
 CHAIN = hashlib.sha256(b"bench").digest()
+
+COMPARED: Final = {
+    "cpu_ms_per_message_and_node": "cost",
+    "cpu_ms_per_frame_and_side": "cost",
+    "cpu_ms_per_round_trip_and_side": "cost",
+    "cpu_ms_per_s_and_node": "cost",
+    "round_trips_per_s": "speed",
+    "streams_per_s": "speed",
+    "megabytes_per_s": "speed",
+}
+"""What is put into proportion, own to stock: less is better of costs."""
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def seed_of(index: int) -> bytes:
+    return hashlib.sha256(b"bench %d" % index).digest()
 
 
 class Node:
     """A network and counts of what it received."""
 
-    def __init__(self, index: int, bootstrap: tuple[str, ...]) -> None:
-        seed = hashlib.sha256(b"bench %d" % index).digest()
-        self.network = Libp2pNetwork(NetworkConfig(seed=seed, chain=CHAIN, bootstrap=bootstrap))
+    def __init__(self, index: int, bootstrap: tuple[str, ...], own_channel: bool) -> None:
+        self.network = Libp2pNetwork(
+            NetworkConfig(
+                seed=seed_of(index), chain=CHAIN, bootstrap=bootstrap, own_channel=own_channel
+            )
+        )
         self.counts: dict[type, int] = {}
         self.network.subscribe("t", lambda peer, data: Verdict.ACCEPT)
         self.network.serve("echo", self._echo)
@@ -54,14 +79,14 @@ class Node:
 
 
 @asynccontextmanager
-async def connected(count: int) -> Any:
+async def connected(count: int, own_channel: bool) -> AsyncIterator[list[Node]]:
     """Run nodes, all connected to all."""
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
         nodes: list[Node] = []
         for index in range(count):
             bootstrap = (nodes[0].network.address,) if nodes else ()
-            nodes.append(Node(index, bootstrap))
+            nodes.append(Node(index, bootstrap, own_channel))
             await nursery.start(nodes[-1].network.run)
             nursery.start_soon(nodes[-1].count)
         while any(node.got(PeerConnected) < count - 1 for node in nodes):
@@ -155,23 +180,214 @@ async def bench_idle(nodes: Sequence[Node], for_s: float) -> Any:
     }
 
 
-async def bench(nodes_count: int, for_s: float, emit: Any) -> None:
-    async with connected(nodes_count) as nodes:
-        emit(await bench_idle(nodes, for_s))
-        emit(await bench_gossip(nodes, 200, 50, for_s))
-        emit(await bench_gossip(nodes, 30_000, 20, for_s))
-        a, b = nodes[:2]
-        emit(await bench_lane(a, b, 300, for_s, 200))
-        emit(await bench_lane(a, b, 300, for_s, None))
-        emit(await bench_lane(a, b, 1 << 16, for_s, None))
-        emit(await bench_lane(a, b, 1 << 20, for_s, None))
-        emit(await bench_requests(a, b, 1, for_s))
-        emit(await bench_requests(a, b, 4, for_s))
+class RawPair:
+    """Two hosts and one connection, used without anything of ours above the muxer."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.sunk_bytes = 0
+        self.is_echo = True
+
+    async def on_stream(self, net_stream: Any) -> None:
+        stream = net_stream.muxed_stream
+        try:
+            while True:
+                data = await stream.read(1 << 18)
+                if self.is_echo:
+                    await stream.write(data)
+                else:
+                    self.sunk_bytes += len(data)
+        except Exception:
+            return  # the end of the stream, by whatever name
+
+    async def open(self) -> Any:
+        return (await self.connection.new_stream()).muxed_stream
+
+
+@asynccontextmanager
+async def raw_pair(own_channel: bool) -> AsyncIterator[RawPair]:
+    from libp2p.tools.anyio_service import background_trio_service
+    from multiaddr import Multiaddr
+
+    pair = RawPair(None)
+    configs = [NetworkConfig(seed_of(i), CHAIN, own_channel=own_channel) for i in range(2)]
+    (_, dialler), (host, listener) = [make_host(config, pair.on_stream) for config in configs]
+    async with background_trio_service(dialler), background_trio_service(listener):
+        address = await listen(listener, "127.0.0.1", 0)
+        pair.connection = await dialler.dial_addr(Multiaddr(address), host.get_id())
+        yield pair
+        await dialler.shut()
+        await listener.shut()
+
+
+async def bench_streams(pair: RawPair, for_s: float, emit: Emit) -> None:
+    """Measure a kept-open stream, a stream in bulk, and opening streams."""
+    stream = await pair.open()
+    cpu_s, began_s, count = time.process_time(), time.perf_counter(), 0
+    while time.perf_counter() - began_s < for_s:
+        await stream.write(bytes(100))
+        got = 0
+        while got < 100:
+            got += len(await stream.read(1 << 16))
+        count += 1
+    emit(
+        {
+            "what": "stream kept open, 100 B there and back",
+            "round_trips_per_s": count / (time.perf_counter() - began_s),
+            "cpu_ms_per_round_trip_and_side": (time.process_time() - cpu_s) * 1000 / count / 2,
+        }
+    )
+    began_s, count = time.perf_counter(), 0
+    while time.perf_counter() - began_s < for_s:
+        short = await pair.open()
+        await short.write(b"x")
+        await short.read(1)
+        await short.reset()
+        count += 1
+    emit(
+        {
+            "what": "new stream, 1 B there and back",
+            "streams_per_s": count / (time.perf_counter() - began_s),
+        }
+    )
+    await stream.reset()
+    pair.is_echo = False
+    for size_bytes in (1 << 16, 1 << 20):
+        stream, data, sent_bytes, pair.sunk_bytes = await pair.open(), bytes(size_bytes), 0, 0
+        began_s = time.perf_counter()
+        while time.perf_counter() - began_s < for_s:
+            await stream.write(data)
+            sent_bytes += size_bytes
+        while pair.sunk_bytes < sent_bytes:
+            await trio.sleep(0.001)
+        emit(
+            {
+                "what": f"stream, bulk, pieces of {size_bytes} B",
+                "megabytes_per_s": sent_bytes / (time.perf_counter() - began_s) / 1e6,
+            }
+        )
+        await stream.reset()
+
+
+async def bench_libp2p_gossip(count: int, size_bytes: int, rate: float, for_s: float) -> Any:
+    """Publish on libp2p as it comes, full mesh, with only the defaults changed that break it."""
+    from libp2p import new_host
+    from libp2p.crypto.ed25519 import create_new_key_pair
+    from libp2p.custom_types import TProtocol
+    from libp2p.peer.peerinfo import info_from_p2p_addr
+    from libp2p.pubsub.gossipsub import GossipSub
+    from libp2p.pubsub.pubsub import Pubsub
+    from libp2p.tools.anyio_service import background_trio_service
+    from multiaddr import Multiaddr
+
+    got = 0
+
+    async def count_messages(subscription: Any) -> None:
+        nonlocal got
+        while True:
+            await subscription.get()
+            got += 1
+
+    async with AsyncExitStack() as stack:
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        hosts, pubsubs = [], []
+        for index in range(count):
+            host = new_host(key_pair=create_new_key_pair(seed_of(index)))
+            await stack.enter_async_context(host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]))
+            router = GossipSub(
+                [TProtocol("/meshsub/1.1.0")],
+                degree=6,
+                degree_low=5,
+                degree_high=12,
+                heartbeat_interval=1,
+                spam_protection_enabled=False,
+            )
+            pubsub = Pubsub(host, router)
+            await stack.enter_async_context(background_trio_service(pubsub))
+            await stack.enter_async_context(background_trio_service(router))
+            await pubsub.wait_until_ready()
+            nursery.start_soon(count_messages, await pubsub.subscribe("t"))
+            for other in hosts:
+                await host.connect(info_from_p2p_addr(other.get_addrs()[0]))
+            hosts.append(host)
+            pubsubs.append(pubsub)
+        await trio.sleep(3)
+        cpu_s, began_s, sent = time.process_time(), time.perf_counter(), 0
+        while time.perf_counter() - began_s < for_s:
+            await pubsubs[sent % count].publish("t", os.urandom(size_bytes))
+            sent += 1
+            await trio.sleep(max(0.0, began_s + sent / rate - time.perf_counter()))
+        with trio.move_on_after(3):
+            while got < sent * count:
+                await trio.sleep(0.01)
+        result = {
+            "what": f"gossip of libp2p as it comes, {count} nodes, {size_bytes} B, {rate:g}/s",
+            "cpu_ms_per_message_and_node": (time.process_time() - cpu_s) * 1000 / sent / count,
+            "delivered_share": got / (sent * count),
+        }
+        for host in hosts:
+            await host.close()
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def bench(nodes_counts: Sequence[int], for_s: float, own_channel: bool, emit: Emit) -> None:
+    async with raw_pair(own_channel) as pair:
+        await bench_streams(pair, for_s, emit)
+    for nodes_count in nodes_counts:
+        async with connected(nodes_count, own_channel) as nodes:
+            emit(await bench_idle(nodes, for_s))
+            emit(await bench_gossip(nodes, 200, 50, for_s))
+            emit(await bench_gossip(nodes, 30_000, 20, for_s))
+            if nodes_count != nodes_counts[0]:
+                continue
+            a, b = nodes[:2]
+            emit(await bench_lane(a, b, 300, for_s, 200))
+            emit(await bench_lane(a, b, 300, for_s, None))
+            emit(await bench_lane(a, b, 1 << 16, for_s, None))
+            emit(await bench_lane(a, b, 1 << 20, for_s, None))
+            emit(await bench_requests(a, b, 1, for_s))
+            emit(await bench_requests(a, b, 4, for_s))
+
+
+def run(function: Any, *arguments: Any) -> Any:
+    """Run one part; libp2p's services raise while they are taken down."""
+    result = None
+
+    async def keep() -> None:
+        nonlocal result
+        result = await function(*arguments)
+
+    try:
+        trio.run(keep)
+    except* Exception as group:
+        if result is None and function is not bench:
+            raise
+        print(f"(taken down with {group.exceptions[0]!r})", file=sys.stderr)
+    return result
+
+
+def compare(stock: dict[str, dict[str, Any]], own: dict[str, dict[str, Any]], emit: Emit) -> None:
+    """Put the figures of the two stacks into proportion."""
+    for what, theirs in stock.items():
+        for name in COMPARED:
+            ours = own.get(what.replace(" of libp2p as it comes", ""), {})
+            if name in theirs and name in ours:
+                emit(
+                    {
+                        "what": what,
+                        "stack": "own / stock",
+                        f"times_{name}": ours[name] / theirs[name],
+                    }
+                )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=4, help="nodes, all connected to all")
+    parser.add_argument("--stack", choices=("stock", "own", "both"), default="own")
+    parser.add_argument(
+        "--nodes", type=int, nargs="+", default=[4], help="nodes, all connected to all"
+    )
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
@@ -180,10 +396,26 @@ def main() -> None:
         if arguments.json:
             print(json.dumps(result), flush=True)
             return
-        figures = (f"{k} {v:.3g}" for k, v in result.items() if k != "what")
-        print(f"{result['what']:36} {', '.join(figures)}", flush=True)
+        figures = (f"{k} {v:.3g}" for k, v in result.items() if k not in ("what", "stack"))
+        print(f"{result['stack']:12} {result['what']:48} {', '.join(figures)}", flush=True)
 
-    trio.run(bench, arguments.nodes, arguments.seconds, emit)
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    for stack in ("stock", "own") if arguments.stack == "both" else (arguments.stack,):
+        kept = results[stack] = {}
+
+        def keep(
+            result: dict[str, Any], *, stack: str = stack, kept: dict[str, Any] = kept
+        ) -> None:
+            kept[result["what"]] = result
+            emit({"stack": stack, **result})
+
+        run(bench, arguments.nodes, arguments.seconds, stack == "own", keep)
+        if stack == "stock":
+            for count in arguments.nodes:
+                keep(run(bench_libp2p_gossip, count, 200, 50, arguments.seconds))
+                keep(run(bench_libp2p_gossip, count, 30_000, 20, arguments.seconds))
+    if arguments.stack == "both":
+        compare(results["stock"], results["own"], emit)
 
 
 if __name__ == "__main__":

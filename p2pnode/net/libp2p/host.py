@@ -43,7 +43,10 @@ from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
 from p2pnode.errors import ConfigError
+from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.config import NetworkConfig
+from p2pnode.net.libp2p.channel import Noise as OwnNoise
+from p2pnode.net.libp2p.channel import OwnMuxers
 
 _log = logging.getLogger("p2pnode.net")
 
@@ -173,14 +176,7 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
     swarm = SafeSwarm(
         peer_id,
         peerstore,
-        TransportUpgrader(
-            secure_transports_by_protocol={
-                NOISE: Noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
-            },
-            # An own muxer goes here; MuxerMultistream.new_conn, which names Yamux, has to be
-            # overridden with it.
-            muxer_transports_by_protocol={TProtocol(YAMUX): Yamux},
-        ),
+        _make_upgrader(config, key_pair),
         transports=[TCP()],
         # Dialling, its retries and the number of connections are ours (dialling.py).
         retry_config=RetryConfig(max_retries=0),
@@ -205,6 +201,21 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
             del host.multiselect.handlers[protocol]
     swarm.set_stream_handler(on_stream)  # type: ignore[arg-type]
     return host, swarm
+
+
+def _make_upgrader(config: NetworkConfig, key_pair: KeyPair) -> TransportUpgrader:
+    noise = OwnNoise if config.own_channel else Noise
+    upgrader = TransportUpgrader(
+        secure_transports_by_protocol={
+            NOISE: noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
+        },
+        muxer_transports_by_protocol={TProtocol(YAMUX): Yamux},
+    )
+    if config.own_channel:
+        # Those above the limit of a peer are to be seen, for they cost score; many more are not.
+        streams_max = 2 * config.limits.streams_per_peer_max
+        upgrader.muxer_multistream = OwnMuxers(MuxerLimits(streams_inbound_max=streams_max))
+    return upgrader
 
 
 def check_port_is_free(host: str, port: int) -> None:
