@@ -339,5 +339,7 @@ class Lanes:
             del self._ordered[next(iter(self._ordered))]
         # What was ordered is kept for those who catch up, until the store's retention ends; what
         # died unordered is wanted by nobody.
-        forgotten = self._custody.prune(height)
-        return [Write("batches", d, None) for d in forgotten if d not in self._ordered]
+        dead = [d for d in self._custody.prune(height) if d not in self._ordered]
+        for digest in dead:
+            self._shelf.forget(digest)
+        return [Write("batches", digest, None) for digest in dead]
