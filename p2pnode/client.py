@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
 from p2pnode.errors import P2PNodeError
+from p2pnode.node.address import short_path
 from p2pnode.node.jsonform import Amount, Json, ValueFormError, from_json
 from p2pnode.node.status import (
     BLOCKS_MAX,
@@ -303,12 +305,27 @@ class NodeClient:
             The node's status at the beginning, and the events from then on. Iterating raises
             SubscriptionClosedError when the node ends the subscription.
         """
+        async with self._subscribe("blocks", BlockEvent) as followed:
+            yield followed
+
+    @asynccontextmanager
+    async def subscribe_status(
+        self,
+    ) -> AsyncIterator[tuple[NodeStatus, AsyncIterator[NodeStatus]]]:
+        """Follow the node's status, one a second; yields and raises as `subscribe_blocks`."""
+        async with self._subscribe("status", NodeStatus) as followed:
+            yield followed
+
+    @asynccontextmanager
+    async def _subscribe(
+        self, topic: str, kind: type[_T]
+    ) -> AsyncIterator[tuple[NodeStatus, AsyncIterator[_T]]]:
         # Imported here, since only followers need it; trio-websocket comes with libp2p.
         import trio
         from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
         address = f"{self.url.replace('http', 'ws', 1)}/ws"
-        subscribe = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": ["blocks"]}
+        subscribe = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": [topic]}
         try:
             async with open_websocket_url(address) as socket:
 
@@ -325,7 +342,8 @@ class NodeClient:
                     await socket.send_message(json.dumps(subscribe))
                     await receive()
                     first = await receive()
-                    yield from_json(NodeStatus, first["params"]["snapshot"]), _BlockEvents(receive)
+                    snapshot = from_json(NodeStatus, first["params"]["snapshot"])
+                    yield snapshot, _Events(receive, kind)
                 finally:
                     await socket.aclose()
                     # trio-websocket leaves its stream open when the other side closed first.
@@ -334,18 +352,19 @@ class NodeClient:
             raise NodeUnreachableError(self.url, str(error) or type(error).__name__) from None
 
 
-class _BlockEvents:
+class _Events(Generic[_T]):
     """Iterates over a subscription; a class, since an abandoned generator would need closing."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Json]]) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Json]], kind: type[_T]) -> None:
         self._receive = receive
+        self._kind = kind
 
-    def __aiter__(self) -> _BlockEvents:
+    def __aiter__(self) -> _Events[_T]:
         return self
 
-    async def __anext__(self) -> BlockEvent:
+    async def __anext__(self) -> _T:
         message = await self._receive()
-        event: BlockEvent = from_json(BlockEvent, message["params"]["event"])
+        event: _T = from_json(self._kind, message["params"]["event"])
         return event
 
 
@@ -355,15 +374,22 @@ class BlockingClient:
     Every method raises NodeUnreachableError, NotANodeError or CallRefusedError when it fails.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.HTTPTransport | None = None,
+    ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             url: `http://host:port`.
             timeout_s: Longest wait for an answer.
+            transport: How to get there, TCP by default.
         """
         self._wire = _Wire(url)
-        self._http = httpx.Client(timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(timeout=timeout_s, trust_env=False, transport=transport)
 
     @property
     def url(self) -> str:
@@ -438,3 +464,17 @@ class BlockingClient:
     def validators(self) -> tuple[ValidatorRow, ...]:
         """Return the validator set."""
         return self.call(_validators())
+
+
+@contextmanager
+def admin_client(path: Path, *, timeout_s: float = TIMEOUT_S) -> Iterator[BlockingClient]:
+    """Give a client of a node's admin socket; its methods are called with `raw`.
+
+    Args:
+        path: The socket, `admin.sock` in the node's folder.
+        timeout_s: Longest wait for an answer.
+    """
+    with short_path(path) as address:
+        transport = httpx.HTTPTransport(uds=address)
+        with BlockingClient("http://node", timeout_s=timeout_s, transport=transport) as client:
+            yield client

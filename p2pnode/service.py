@@ -43,6 +43,9 @@ from p2pnode.telemetry.status_line import status_line
 from p2pnode.types.effects import Emit, Input
 from p2pnode.types.genesis import chain_id, decode_genesis
 
+STOP_DELAY_S: Final = 0.1
+"""From the call `stop` to the stop."""
+
 QUIET_EVENTS: Final = frozenset(("batch_refused", "engine_timeout", "engine_delta"))
 """Events that happen at every height: logged at level debug."""
 
@@ -196,12 +199,22 @@ async def run_node(
                 origins=config.api_origins,
             )
             api_port = await nursery.start(serve_api, view, options)
+
+            def set_log_level(level: str) -> None:
+                set_level(level)
+                log.info("log_level_set", to=level)
+
+            async def stop_soon() -> None:
+                # The answer should leave first.
+                await trio.sleep(STOP_DELAY_S)
+                nursery.cancel_scope.cancel()
+
             admin = Admin(
                 peers=view.peers,
                 disconnect=lambda peer: _on_peer(network, peer, network.disconnect),
                 ban=lambda peer: _on_peer(network, peer, network.ban),
-                set_log_level=set_level,
-                stop=nursery.cancel_scope.cancel,
+                set_log_level=set_log_level,
+                stop=lambda: nursery.start_soon(stop_soon),
             )
             await nursery.start(serve_admin, admin, config.data_dir)
             url = f"http://{config.api_host}:{api_port}"

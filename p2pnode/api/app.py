@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,11 +19,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from p2pnode.api.jsonrpc import TOO_LARGE, Dispatcher, RpcLimits, error_answer
+from p2pnode.api.jsonrpc import TOO_LARGE, Dispatcher, RpcLimits, error_answer, rate_answer
+from p2pnode.api.limiter import limiter_of
 from p2pnode.api.methods import METHODS, snapshot
+from p2pnode.api.openrpc import document, with_discovery
 from p2pnode.api.subscriptions import Sockets, SubscriptionLimits
 from p2pnode.api.view import NodeView
 from p2pnode.telemetry.metrics import CONTENT_TYPE, Metrics
+
+TITLE: Final = "p2pnode"
 
 BODY_TIMEOUT_S: Final = 30.0
 """A request's body must be here after so long."""
@@ -42,6 +48,8 @@ class ApiOptions:
     """Largest body of a request."""
     connections_max: int = 256
     """Most open connections; more are closed at once."""
+    calls_per_s_max: int = 500
+    """Most calls a second on one connection in the long run; 0 for any number."""
     origins: tuple[str, ...] = ()
     """Web pages that may call; a browser on any other page is refused."""
     rpc: RpcLimits = field(default_factory=RpcLimits)
@@ -50,7 +58,9 @@ class ApiOptions:
 
 def make_app(node: NodeView, options: ApiOptions) -> ASGIApp:
     """Return the ASGI application that serves a node."""
-    dispatcher = Dispatcher(node, METHODS, options.rpc)
+    methods = with_discovery(METHODS, TITLE)
+    described = json.dumps(document(METHODS, TITLE), indent=1).encode()
+    dispatcher = Dispatcher(node, methods, options.rpc)
     sockets = Sockets(node, dispatcher, options.subscriptions)
     exposition = Metrics(lambda: snapshot(node))
 
@@ -68,19 +78,11 @@ def make_app(node: NodeView, options: ApiOptions) -> ASGIApp:
         """Answer the metrics as Prometheus reads them."""
         return Response(exposition.text(), media_type=CONTENT_TYPE)
 
-    async def rpc(request: Request) -> Response:
-        """Answer a JSON-RPC request."""
-        body = await _read_body(request, options.request_bytes_max)
-        if body is None:
-            text = f"a request has at most {options.request_bytes_max} bytes"
-            answer = error_answer(None, TOO_LARGE, text, "request_too_large")
-            # The rest of the body is not read: the connection can't be used any more.
-            headers = {"connection": "close"}
-            return Response(answer, 413, headers=headers, media_type="application/json")
-        found = await dispatcher.answer(body)
-        if found is None:
-            return Response(status_code=204)
-        return Response(found, media_type="application/json")
+    async def openrpc(request: Request) -> Response:
+        """Answer the description of the methods."""
+        return Response(described, media_type="application/json")
+
+    rpc = rpc_endpoint(dispatcher, options.request_bytes_max)
 
     middleware = []
     if options.origins:
@@ -93,12 +95,40 @@ def make_app(node: NodeView, options: ApiOptions) -> ASGIApp:
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics),
+            Route("/openrpc.json", openrpc),
             Route("/rpc", rpc, methods=["POST"]),
             WebSocketRoute("/ws", sockets.serve),
         ],
         middleware=middleware,
     )
     return Guard(app, _names(options.host), options.origins)
+
+
+def rpc_endpoint(
+    dispatcher: Dispatcher, request_bytes_max: int
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers JSON-RPC over HTTP POST."""
+
+    async def rpc(request: Request) -> Response:
+        """Answer a JSON-RPC request."""
+        body = await _read_body(request, request_bytes_max)
+        if body is None:
+            text = f"a request has at most {request_bytes_max} bytes"
+            answer = error_answer(None, TOO_LARGE, text, "request_too_large")
+            # The rest of the body is not read: the connection can't be used any more.
+            headers = {"connection": "close"}
+            return Response(answer, 413, headers=headers, media_type="application/json")
+        limiter = limiter_of(request.scope)
+        if limiter is not None and (wait_s := limiter.wait_s()) > 0:
+            headers = {"retry-after": str(math.ceil(wait_s))}
+            answer = rate_answer(None, limiter)
+            return Response(answer, 429, headers=headers, media_type="application/json")
+        found = await dispatcher.answer(body, limiter)
+        if found is None:
+            return Response(status_code=204)
+        return Response(found, media_type="application/json")
+
+    return rpc
 
 
 async def _read_body(request: Request, size_bytes_max: int) -> bytes | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import trio
 
+from p2pnode.api.limiter import RateLimiter
 from p2pnode.api.methods import Method, ParametersError
-from p2pnode.api.view import NodeView
 from p2pnode.errors import P2PNodeError
 from p2pnode.node.jsonform import Json, ValueFormError
 
@@ -26,6 +26,8 @@ ERROR_CODE: Final = -32000
 """The node understood the call and refuses it; `data.kind` says why."""
 TOO_LARGE: Final = -32001
 """A request or an answer is over its limit."""
+RATE_LIMITED: Final = -32002
+"""The connection makes more calls than it may."""
 
 BATCH_MAX: Final = 1000
 """Most calls in one request."""
@@ -48,16 +50,22 @@ def error_answer(id: Json, code: int, message: str, kind: str) -> bytes:
     return _bytes({"jsonrpc": "2.0", "id": id, "error": error})
 
 
+def rate_answer(id: Json, limiter: RateLimiter) -> bytes:
+    """Return the answer to a call that its connection may not make yet."""
+    text = f"too many calls on this connection: wait {limiter.wait_s():.3f} s"
+    return error_answer(id, RATE_LIMITED, text, "rate_limited")
+
+
 class Dispatcher:
     """Answers requests with a table of methods."""
 
     def __init__(
-        self, node: NodeView, methods: Mapping[str, Method], limits: RpcLimits | None = None
+        self, node: Any, methods: Mapping[str, Method], limits: RpcLimits | None = None
     ) -> None:
         """Wire up.
 
         Args:
-            node: What the methods ask.
+            node: What the methods ask: their first argument.
             methods: By name.
             limits: Of one request.
         """
@@ -65,11 +73,12 @@ class Dispatcher:
         self._methods = methods
         self._limits = limits or RpcLimits()
 
-    async def answer(self, body: bytes) -> bytes | None:
+    async def answer(self, body: bytes, limiter: RateLimiter | None = None) -> bytes | None:
         """Answer one request, single or batch.
 
         Args:
             body: JSON, its size checked before.
+            limiter: Of the connection it came by; each call of a batch counts.
 
         Returns:
             JSON, or None when nothing in it asks for an answer.
@@ -82,10 +91,10 @@ class Dispatcher:
             # ValueError covers bad JSON, bad UTF-8 and integers of more than 4300 digits.
             return error_answer(None, PARSE_ERROR, f"not JSON: {error}", "parse_error")
         if isinstance(request, list):
-            return await self._answer_batch(request)
-        return await self._answer_call(request)
+            return await self._answer_batch(request, limiter)
+        return await self._answer_call(request, limiter)
 
-    async def _answer_batch(self, calls: list[Json]) -> bytes | None:
+    async def _answer_batch(self, calls: list[Json], limiter: RateLimiter | None) -> bytes | None:
         if not calls:
             return error_answer(None, INVALID_REQUEST, "an empty batch", "invalid_request")
         if len(calls) > self._limits.batch_max:
@@ -99,7 +108,7 @@ class Dispatcher:
                     text = f"the answer has over {self._limits.answer_bytes_max} bytes already"
                     answers.append(error_answer(_id_of(call), TOO_LARGE, text, "answer_too_large"))
                 continue
-            answer = await self._answer_call(call)
+            answer = await self._answer_call(call, limiter)
             if answer is not None:
                 answers.append(answer)
                 size_bytes += len(answer)
@@ -107,12 +116,15 @@ class Dispatcher:
             await trio.lowlevel.checkpoint()
         return b"[" + b",".join(answers) + b"]" if answers else None
 
-    async def _answer_call(self, call: Json) -> bytes | None:
+    async def _answer_call(self, call: Json, limiter: RateLimiter | None) -> bytes | None:
         """Answer one call; a notification is carried out and answered by nothing."""
         refusal = _flaw(call)
         if refusal is not None:
             return error_answer(_id_of(call), INVALID_REQUEST, refusal, "invalid_request")
         id = _id_of(call)
+        method = self._methods.get(call["method"])
+        if limiter is not None and not limiter.take(1.0 if method is None else method.cost):
+            return None if _is_notification(call) else rate_answer(id, limiter)
         answer = await self._carry_out(id, call["method"], call.get("params", []))
         return None if _is_notification(call) else answer
 

@@ -199,8 +199,10 @@ class Method:
     result: Any
     """Type of the result."""
     function: Callable[..., Awaitable[Any]]
+    cost: float = 1.0
+    """What a call counts for in its connection's rate."""
 
-    async def call(self, node: NodeView, params: Json) -> Json:
+    async def call(self, node: Any, params: Json) -> Json:
         """Call it with parameters from JSON, by position or by name.
 
         Raises:
@@ -238,7 +240,12 @@ def _listed(hint: Any, value: Json) -> Json:
     return [value] if hint == tuple[str, ...] and isinstance(value, str) else value
 
 
-def _method(function: Callable[..., Awaitable[Any]]) -> Method:
+COSTS: Final[Mapping[str, float]] = {"supply": 100.0, "blocks": 10.0, "accounts": 10.0}
+"""Calls that cost more than one look: over every account, or over many rows."""
+
+
+def method_of(function: Callable[..., Awaitable[Any]]) -> Method:
+    """Return a function as a method; its first parameter is what it asks, such as the node."""
     hints = get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     return Method(
@@ -255,6 +262,7 @@ def _method(function: Callable[..., Awaitable[Any]]) -> Method:
         ),
         result=hints["return"],
         function=function,
+        cost=COSTS.get(function.__name__, 1.0),
     )
 
 
@@ -275,6 +283,6 @@ _FUNCTIONS: Final[tuple[Callable[..., Awaitable[Any]], ...]] = (
 )
 
 METHODS: Final[Mapping[str, Method]] = {
-    function.__name__: _method(function) for function in _FUNCTIONS
+    function.__name__: method_of(function) for function in _FUNCTIONS
 }
 """Every method, by name."""

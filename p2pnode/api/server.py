@@ -17,8 +17,10 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from starlette.types import ASGIApp
 
 from p2pnode.api.app import ApiOptions, make_app
+from p2pnode.api.limiter import STATE_KEY, RateLimiter
 from p2pnode.api.view import NodeView
 from p2pnode.errors import ConfigError
 from p2pnode.telemetry.logging import get_logger
@@ -63,7 +65,7 @@ async def serve(
     listener, *others = listeners
     for other in others:
         await trio.aclose_forcefully(other)
-    server = _Server(node, options)
+    server = Connections(make_app(node, options), options)
     port: int = listener.socket.getsockname()[1]
     try:
         async with trio.open_nursery() as nursery:
@@ -85,12 +87,21 @@ class _Connection(TCPServer):
         await self.idle_task.stop()
 
 
-class _Server:
-    def __init__(self, node: NodeView, options: ApiOptions) -> None:
-        self._app = ASGIWrapper(_framework(make_app(node, options)))
+class Connections:
+    """The open connections of one listener."""
+
+    def __init__(self, app: ASGIApp, options: ApiOptions) -> None:
+        """Wire up.
+
+        Args:
+            app: Answers the requests.
+            options: Limits.
+        """
+        self._app = ASGIWrapper(_framework(app))
         self._config = _config(options)
         self._context = WorkerContext(None)
         self._connections_max = options.connections_max
+        self._calls_per_s_max = options.calls_per_s_max
         self._streams: dict[int, trio.SocketStream] = {}
         self._accepted = 0
         self._log = get_logger("api")
@@ -107,7 +118,9 @@ class _Server:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._streams[key] = stream
         try:
-            state = ConnectionState({"stream": stream})
+            state = ConnectionState(
+                {"stream": stream, STATE_KEY: RateLimiter(self._calls_per_s_max)}
+            )
             # Annotated for TLS streams only, but made for both.
             await _Connection(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]
         except Exception:

@@ -1,4 +1,4 @@
-"""The WebSocket: calls as on /rpc, and a subscription to blocks.
+"""The WebSocket: calls as on /rpc, and subscriptions to blocks and to the status.
 
     → {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": ["blocks"]}
     ← {"jsonrpc": "2.0", "id": 1, "result": "blocks"}
@@ -6,7 +6,8 @@
     ← {"jsonrpc": "2.0", "method": "blocks", "params": {"event": <block event>}}   … no gap
 
 A reader slower than the chain is dropped with close code 1013 and subscribes again: nothing waits
-for it, and nothing is left out silently.
+for it, and nothing is left out silently. The topic `status` gives a status as its snapshot, and one
+every second as its events.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import trio
 from starlette.websockets import WebSocket
 
 from p2pnode.api.jsonrpc import INVALID_PARAMS, TOO_LARGE, Dispatcher, error_answer
+from p2pnode.api.limiter import limiter_of
 from p2pnode.api.view import NodeView
 from p2pnode.node.jsonform import Json, to_json
 from p2pnode.node.status import BlockEvent, NodeStatus
@@ -27,6 +29,11 @@ TRY_AGAIN_LATER: Final = 1013
 """Close code: the reader was too slow, there are too many readers, or the node stops."""
 
 TOPIC_BLOCKS: Final = "blocks"
+TOPIC_STATUS: Final = "status"
+TOPICS: Final = (TOPIC_BLOCKS, TOPIC_STATUS)
+
+STATUS_PERIOD_S: Final = 1.0
+"""How often subscribers to the status get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class _Socket:
         self._nursery = nursery
         self._lock = trio.Lock()
         self._closed = False
-        self._subscribed = False
+        self._subscribed: dict[str, None] = {}
 
     async def read(self) -> None:
         """Carry out calls until the other side is gone."""
@@ -102,34 +109,49 @@ class _Socket:
             if subscription is not None:
                 await self._subscribe(*subscription)
                 continue
-            answer = await self._dispatcher.answer(body)
+            answer = await self._dispatcher.answer(body, limiter_of(self._websocket.scope))
             if answer is not None:
                 await self._send(answer)
 
     async def _subscribe(self, id: Json, params: Json) -> None:
-        if params not in ([TOPIC_BLOCKS], {"topic": TOPIC_BLOCKS}):
-            text = f"subscribe takes one topic: {TOPIC_BLOCKS!r}"
+        topic = _topic(params)
+        if topic is None:
+            text = f"subscribe takes one topic: {' or '.join(map(repr, TOPICS))}"
             await self._send(error_answer(id, INVALID_PARAMS, text, "invalid_params"))
-        elif self._subscribed:
-            text = f"subscribed to {TOPIC_BLOCKS!r} already"
+        elif topic in self._subscribed:
+            text = f"subscribed to {topic!r} already"
             await self._send(error_answer(id, TOO_LARGE, text, "subscribed_already"))
         else:
-            self._subscribed = True
+            self._subscribed[topic] = None
             # Opened before the snapshot is taken: a block between the two must not be lost.
-            events = self._node.events()
-            await self._send(_bytes({"jsonrpc": "2.0", "id": id, "result": TOPIC_BLOCKS}))
-            self._nursery.start_soon(self._feed, events)
+            events = self._node.events() if topic == TOPIC_BLOCKS else None
+            await self._send(_bytes({"jsonrpc": "2.0", "id": id, "result": topic}))
+            if events is None:
+                self._nursery.start_soon(self._feed_status)
+            else:
+                self._nursery.start_soon(self._feed_blocks, events)
 
-    async def _feed(self, events: trio.MemoryReceiveChannel[BlockEvent]) -> None:
+    async def _feed_blocks(self, events: trio.MemoryReceiveChannel[BlockEvent]) -> None:
         with events:
             status = to_json(NodeStatus, self._node.status())
-            await self._send(_notification({"snapshot": status}))
+            await self._send(_notification(TOPIC_BLOCKS, {"snapshot": status}))
             async for event in events:
-                await self._send(_notification({"event": to_json(BlockEvent, event)}))
+                changed = to_json(BlockEvent, event)
+                await self._send(_notification(TOPIC_BLOCKS, {"event": changed}))
         # The node closed the channel: this reader was too slow, or the node stops.
         await self._close(TRY_AGAIN_LATER, "too slow, or the node stops")
         # It may never answer the close; when it does, reading ends and this task with it.
         await self._cut_off()
+
+    async def _feed_status(self) -> None:
+        name = "snapshot"
+        while True:
+            next_s = trio.current_time() + STATUS_PERIOD_S
+            status = to_json(NodeStatus, self._node.status())
+            # Nothing piles up behind a slow reader: the next status is taken after this one left.
+            await self._send(_notification(TOPIC_STATUS, {name: status}))
+            name = "event"
+            await trio.sleep_until(next_s)
 
     async def _send(self, body: bytes) -> None:
         async with trio.open_nursery() as nursery:
@@ -174,8 +196,19 @@ def _subscription(body: bytes) -> tuple[Json, Json] | None:
     return (id if isinstance(id, (str, int)) else None), call.get("params")
 
 
-def _notification(params: Json) -> bytes:
-    return _bytes({"jsonrpc": "2.0", "method": TOPIC_BLOCKS, "params": params})
+def _topic(params: Json) -> str | None:
+    """Return the topic that the parameters of `subscribe` name, None when it is none."""
+    if isinstance(params, list) and len(params) == 1:
+        topic = params[0]
+    elif isinstance(params, dict) and list(params) == ["topic"]:
+        topic = params["topic"]
+    else:
+        return None
+    return topic if isinstance(topic, str) and topic in TOPICS else None
+
+
+def _notification(topic: str, params: Json) -> bytes:
+    return _bytes({"jsonrpc": "2.0", "method": topic, "params": params})
 
 
 def _bytes(value: Json) -> bytes:

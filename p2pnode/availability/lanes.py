@@ -8,6 +8,7 @@ signature waits for the sync that covers the data).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from p2pnode.availability.certificate import (
@@ -16,8 +17,8 @@ from p2pnode.availability.certificate import (
     header_claim,
     stored_claim,
 )
-from p2pnode.availability.custody import Accepted, Custody, Equivocated
-from p2pnode.availability.dispersal import Dispersal
+from p2pnode.availability.custody import Accepted, Custody, CustodyStatistics, Equivocated
+from p2pnode.availability.dispersal import Dispersal, DispersalStatistics
 from p2pnode.availability.shelf import HeldBatch, Shelf
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.mempool.collator import Built, Collator, Plan
@@ -42,6 +43,14 @@ LEAD_NS: Final = 40_000_000
 
 LEAD_NS_MAX: Final = 1_000_000_000
 """Longest certification that counts: beyond it packing early has no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanesStatistics:
+    """Batches of our own on their way, and those we keep."""
+
+    dispersal: DispersalStatistics
+    custody: CustodyStatistics
 
 
 class Lanes:
@@ -94,6 +103,10 @@ class Lanes:
         self._epoch_of: dict[bytes, int] = {}
         self._ordered: dict[bytes, None] = {}
         self._delta_ns = chain.genesis.parameters.delta_ms * NS_PER_MS
+
+    def statistics(self) -> LanesStatistics:
+        """Return what is on its way and what is kept."""
+        return LanesStatistics(self._dispersal.statistics(), self._custody.statistics())
 
     def enter_epoch(self, epoch: int, start_height: int) -> None:
         """Follow the chain into an epoch."""

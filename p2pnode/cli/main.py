@@ -181,6 +181,17 @@ def make_parser() -> _Parser:
     rpc.add_argument("method", metavar="METHOD")
     rpc.add_argument("params", metavar="JSON", nargs="*", help="parameters, or one list or object")
 
+    admin = _nested(command("admin", "admin:help", "command the node that runs in a folder"))
+    for name, help in (
+        ("disconnect", "break the connection to a peer"),
+        ("ban", "disconnect a peer and refuse it for a while"),
+    ):
+        made = _leaf(admin, name, f"admin:{name}", help, [shared, data])
+        made.add_argument("peer", metavar="PEER", help="its id, as `p2pnode rpc peers` shows")
+    level = _leaf(admin, "log-level", "admin:log_level", "log from a level on", [shared, data])
+    level.add_argument("level", metavar="LEVEL", help="debug, info, warning or error")
+    _leaf(admin, "stop", "admin:stop", "stop the node, as SIGTERM does", [shared, data])
+
     store = _nested(command("store", "maintenance:help", "export a node's store"))
     export = _leaf(
         store, "export", "maintenance:export", "write all rows to a file", [shared, data]

@@ -101,6 +101,13 @@ class NodeConfig:
     api_connections_max: int = _set(
         "api.connections_max", Kind.INTEGER, 256, "Most open connections.", least=1, most=65536
     )
+    api_calls_per_s_max: int = _set(
+        "api.calls_per_s_max",
+        Kind.INTEGER,
+        500,
+        "Most calls a second on one connection, 4 s of them at once; 0: any number.",
+        most=1_000_000,
+    )
     log_level: str = _set(
         "log.level", Kind.TEXT, "info", "Least level that is logged.", choices=LOG_LEVELS
     )

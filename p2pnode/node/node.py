@@ -27,6 +27,7 @@ from p2pnode.node.core import Core, Identity
 from p2pnode.node.index import TABLE as OUTCOMES
 from p2pnode.node.index import Entry, decode_entry
 from p2pnode.node.jsonform import Amount
+from p2pnode.node.metrics import node_metrics
 from p2pnode.node.retention import Retention
 from p2pnode.node.runtime import Ports, Shell
 from p2pnode.node.serve import StoreServer
@@ -480,7 +481,9 @@ class Node:
 
     def metrics(self) -> Mapping[str, float]:
         """Return totals and gauges by metric name, beside the status."""
-        return {}
+        return node_metrics(
+            self.core, self.shell.statistics(), self.signer, self._ports, self._consensus_ms
+        )
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import errno
 import shutil
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,6 +92,18 @@ class _Layer:
     def add(self, table: str, key: bytes, value: bytes | None) -> None:
         self.tables[table].put(key, value)
         self.size_bytes += len(key) + len(value or b"") + _ROW_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """How full a store is."""
+
+    used_bytes: int
+    """Of the file, pages that are free again included."""
+    limit_bytes: int
+    """A commit that needs more fails."""
+    pending_bytes: int
+    """Written to the store, not yet to the disk."""
 
 
 class LmdbStore:
@@ -228,6 +241,16 @@ class LmdbStore:
             overfull = self._pending.size_bytes > self._pending_bytes_max
         if sync or overfull:
             self._flush()
+
+    def statistics(self) -> StoreStatistics:
+        """Return how full the store is."""
+        with self._lock:
+            self._check_open()
+            used_bytes = self._environment.stat()["psize"] * (
+                self._environment.info()["last_pgno"] + 1
+            )
+            pending_bytes = sum(layer.size_bytes for layer in self._layers())
+        return StoreStatistics(used_bytes, self._map_bytes_max, pending_bytes)
 
     def close(self) -> None:
         """Write what waits, and release the files; again does nothing."""

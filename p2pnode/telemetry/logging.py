@@ -20,6 +20,9 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+LEVELS: Final = ("debug", "info", "warning", "error")
+"""Levels of logs, ascending."""
+
 ROOT: Final = "p2pnode"
 """Name of the logger under which all of ours are."""
 
@@ -54,7 +57,6 @@ def configure(options: LogOptions, **context: object) -> None:
         options: Where to, and how much.
         context: Values on every line, such as `node="node0"`.
     """
-    level = logging.getLevelNamesMapping()[options.level.upper()]
     handlers: list[logging.Handler] = []
     if options.file is not None:
         options.file.parent.mkdir(parents=True, exist_ok=True)
@@ -79,17 +81,27 @@ def configure(options: LogOptions, **context: object) -> None:
             old.close()
     for handler in handlers:
         root.addHandler(handler)
-    root.setLevel(level)
     # A log that can't be written (disk full) must not print a traceback a line.
     logging.raiseExceptions = False
-    for name in _LIBRARIES:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[_to_record],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    set_level(options.level)
+
+
+def set_level(name: str) -> None:
+    """Log from a level on; loggers that exist follow.
+
+    Args:
+        name: One of `LEVELS`.
+    """
+    level = logging.getLevelNamesMapping()[name.upper()]
+    logging.getLogger().setLevel(level)
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(max(level, logging.WARNING))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 def get_logger(name: str, **context: object) -> structlog.typing.FilteringBoundLogger:

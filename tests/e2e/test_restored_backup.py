@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,29 +13,7 @@ from p2pnode.client import BlockingClient
 from p2pnode.keys.records import RECORD_SIGNED, record_code
 from p2pnode.node.status import NodeStatus
 from p2pnode.store.wal import open_log
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[BlockingClient]:
-    """Run the node in a folder as people do; stopped at the end, or killed by the test."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "p2pnode", "run", "--data", str(folder), "--quiet"],
-        cwd=REPOSITORY,
-        env={k: v for k, v in os.environ.items() if not k.startswith("P2PNODE_")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[1]
-        with BlockingClient(url) as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+from tests.e2e.single import running
 
 
 def transfer(client: BlockingClient, folder: Path) -> NodeStatus:

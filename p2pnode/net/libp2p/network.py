@@ -38,7 +38,7 @@ from p2pnode.net.libp2p.streams import (
     Traffic,
     agree,
 )
-from p2pnode.net.scores import Scores
+from p2pnode.net.scores import BAN_SCORE, Scores
 from p2pnode.ports import (
     Incoming,
     Lane,
@@ -251,6 +251,17 @@ class Libp2pNetwork:
         if session is not None and self._nursery is not None:
             session.reason = f"banned: {reason}"
             self._nursery.start_soon(abort, session.connection)
+
+    def disconnect(self, peer: PeerId, reason: str) -> None:
+        """Break the connection to a peer; either side may connect again."""
+        session = self._sessions.get(peer)
+        if session is not None and self._nursery is not None:
+            session.reason = reason
+            self._nursery.start_soon(abort, session.connection)
+
+    def ban(self, peer: PeerId, reason: str) -> None:
+        """Disconnect a peer and refuse it for as long as a ban lasts."""
+        self.penalize(peer, -BAN_SCORE, reason)
 
     def statistics(self) -> NetworkStatistics:
         gossip, lanes = self._gossip.counters, self._lane_counters

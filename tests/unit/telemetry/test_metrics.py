@@ -20,11 +20,10 @@ def test_a_status_becomes_text_that_prometheus_reads() -> None:
     text = Metrics(lambda: status_metrics(status())).text()
     found = families(text)
     assert found["p2pnode_chain_height_blocks"] == {(): 812}
-    assert found["p2pnode_network_peers_count"] == {
+    assert found["p2pnode_network_peers_connected"] == {
         (("direction", "in"),): 2,
         (("direction", "out"),): 4,
     }
-    assert found["p2pnode_node_views_skipped_total"] == {(): 5}
     assert found["p2pnode_chain_supply_units"][(("asset", "1"),)] == 7
 
 
