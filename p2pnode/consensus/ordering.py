@@ -54,6 +54,9 @@ must not hold up one that is milliseconds ahead."""
 OFFERED_MAX: Final = 16
 """Bodies that a validator sent beside proposals, kept until the engine asks about them."""
 
+UNPROVED_MAX: Final = 256
+"""Blocks remembered whose proof may still come (an engine may certify later than it delivers)."""
+
 SIGNER_PRUNED_EVERY: Final = 64
 """Heights between two prunings of the signer's table."""
 
@@ -142,6 +145,7 @@ class Ordering:
         self._built: bytes = b""
         self._recheck_ns = 0
         self._delivers: deque[Deliver] = deque()
+        self._unproved: dict[int, Block] = {}
         self.last_block_ns = 0
         self._refused_count = 0
         self._grace_ns = chain.genesis.parameters.block_interval_ms * NS_PER_MS // 2
@@ -577,7 +581,12 @@ class Ordering:
 
     def certified(self, height: int, proof: bytes) -> None:
         """Take a proof that came after its Deliver."""
-        self._desk.emit("height_certified", height=height)
+        block = self._unproved.pop(height, None)
+        if block is not None:
+            self._put_block(replace(block, proof=proof))
+
+    def _put_block(self, block: Block) -> None:
+        self._desk.put(Write("blocks", block.height.to_bytes(8, "big"), block.encode()))
 
     def _advance(self) -> None:
         while self._delivers:
@@ -642,7 +651,11 @@ class Ordering:
         self.finalized_view = block.view
         self.last_block_ns = self._desk.now_ns
         self._arm_heartbeat()
-        self._desk.put(Write("blocks", block.height.to_bytes(8, "big"), block.encode()))
+        self._put_block(block)
+        if not block.proof:
+            self._unproved[block.height] = block
+            while len(self._unproved) > UNPROVED_MAX:
+                del self._unproved[next(iter(self._unproved))]
         self.pool.ordered(block.height, payload.items)
         self._forget_payloads(block)
         self._sink.block(block, statements)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -176,7 +176,6 @@ class Node:
         self._seen_ms: dict[int, int] = {}
         self._counts: dict[int, int] = {}
         self._consensus_ms: deque[int] = deque(maxlen=LATENCIES_KEPT)
-        self._supply = self._total_supply()
         self._roots: dict[int, StateRoot] = {}
         self.observe_block: Callable[[SeenBlock], None] | None = None
         self.observe_executed: Callable[[ExecutedBlock], None] | None = None
@@ -343,8 +342,7 @@ class Node:
 
     def supply(self) -> dict[int, int]:
         """Return everything that exists by asset, counted now over every account."""
-        self._supply = self._total_supply()
-        return dict(self._supply)
+        return self._total_supply()
 
     def transaction(self, id: bytes) -> TransactionStatus | None:
         """Return what is known of a transaction id (32 bytes), None when nothing is."""
@@ -533,8 +531,3 @@ def _submit_outcome(raw: bytes, refusal: object) -> SubmitOutcome:
         return SubmitOutcome(transaction_id, True)
     assert isinstance(refusal, P2PNodeError), refusal
     return SubmitOutcome(transaction_id, False, refusal.kind, str(refusal))
-
-
-def with_supply(status: NodeStatus, supply: Mapping[int, int]) -> NodeStatus:
-    """Return a status that tells the supply too."""
-    return replace(status, supply={asset: Amount(amount) for asset, amount in supply.items()})
