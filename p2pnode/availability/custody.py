@@ -98,8 +98,6 @@ class CustodyConfig:
     lane_forget_ns: int = 30_000_000_000
     """An unordered batch this old doesn't count against its lane any more: it may have died, and a
     lane must not be closed for ever by batches nobody will order."""
-    lane_batches_max: int = 64
-    """Unordered batches of a lane kept altogether; the oldest go first."""
     retention_heights: int = 1000
     """A batch is kept for so many heights after it was ordered or passed over."""
     epoch_overlap_heights: int = 64
@@ -371,7 +369,11 @@ class Custody:
         over = [
             held
             for held in self._by_digest.values()
-            if held.passed_height is not None and held.passed_height <= limit
+            if (
+                held.passed_height <= limit
+                if held.passed_height is not None
+                else self._is_over(held.header.epoch, height)
+            )
         ]
         for held in over:
             self._drop(held)
@@ -413,9 +415,19 @@ class Custody:
         lane = self._lanes.setdefault((held.header.uid, held.header.collator), _Lane())
         lane.held[held.header.sequence] = held
         self._by_digest[held.digest] = held
-        unordered = lane.unordered()
-        for dead in unordered[: -self._config.lane_batches_max]:
-            self._drop(dead)
+
+    def _is_over(self, epoch: int, height: int) -> bool:
+        """Tell whether no payload above a height can list certificates of an epoch any more.
+
+        Until then everything we signed "stored" for is kept, however much follows it in its lane: a
+        certificate may be held back, and once it is ordered execution stands still without the
+        data. What a lane can pile up meanwhile is limited by its rate.
+        """
+        current = self._current
+        if current is None or epoch >= current:
+            return False
+        start = self._epochs[current].start_height
+        return epoch < current - 1 or height >= start + self._config.epoch_overlap_heights
 
     def _drop(self, held: _Held) -> None:
         lane = self._lanes[held.header.uid, held.header.collator]

@@ -44,6 +44,10 @@ LEAD_NS: Final = 40_000_000
 LEAD_NS_MAX: Final = 1_000_000_000
 """Longest certification that counts: beyond it packing early has no use."""
 
+PATIENCE_NS: Final = 2_000_000_000
+"""So long transactions wait because certified batches wait too; then they are packed all the same,
+or one lane that always has batches waiting would keep every other empty."""
+
 
 @dataclass(frozen=True, slots=True)
 class LanesStatistics:
@@ -134,9 +138,18 @@ class Lanes:
         # arrives meanwhile could have been in it. So it is packed just in time for the next
         # proposal, and not while another one waits; full batches may queue one deep.
         full = self._pool.ready_bytes >= self._chain.genesis.parameters.batch_bytes_max
-        if self._waiting(FIRST_UID) + self._dispersal.statistics().batches_count > int(full):
-            return
         interval_ns = self._chain.genesis.parameters.block_interval_ms * NS_PER_MS
+        own_count = self._dispersal.statistics().batches_count
+        if own_count > int(full):
+            return
+        if self._waiting(FIRST_UID) + own_count > int(full):
+            since_ns = self._pool.waiting_since_ns
+            if since_ns is None:
+                return
+            patient_until_ns = since_ns + max(PATIENCE_NS, 4 * interval_ns)
+            if now_ns < patient_until_ns:
+                self._desk.arm(("lanes", "due"), patient_until_ns)
+                return
         in_time_ns = self._listed_ns + interval_ns - self._lead_ns()
         if now_ns < in_time_ns and not full:
             self._desk.arm(("lanes", "due"), in_time_ns)
@@ -249,6 +262,11 @@ class Lanes:
         now_ns = self._desk.now_ns
         try:
             header = decode_batch_header(offer.header)
+            given = self._custody.answer_for(header.digest())
+            if given is not None:
+                # Our last answer was lost, or somebody repeats an offer: it costs no disk.
+                self._answer(peer, header.digest(), given)
+                return
             self._custody.screen(now_ns, header, self._heights()[1])
         except RemoteProtocolError as error:
             self._refuse(peer, error)
@@ -294,10 +312,13 @@ class Lanes:
             if collator is None:
                 self._count(accepted.digest, self._me, signature)
             else:
-                answer = encode_message(Stored(accepted.digest, self._me, signature))
-                self._desk.send([collator], Lane.PROPOSAL, answer)
+                self._answer(collator, accepted.digest, signature)
 
         self._desk.sign(KIND_STORED, accepted.epoch, accepted.digest, {}, (), signed)
+
+    def _answer(self, collator: bytes, digest: bytes, signature: bytes) -> None:
+        stored = encode_message(Stored(digest, self._me, signature))
+        self._desk.send([collator], Lane.PROPOSAL, stored)
 
     def _refuse(self, peer: bytes, error: RemoteProtocolError) -> None:
         if error.penalty:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from p2pnode import codec
 from p2pnode.availability.scheme import Scheme
@@ -19,6 +20,10 @@ from p2pnode.sync.fetcher import BATCH, Fetcher
 from p2pnode.types.batch import BatchHeader, decode_batch_header
 from p2pnode.types.desk import Desk
 from p2pnode.types.transaction import MalformedTransactionError, Transaction, decode_transaction
+
+READY_MAX: Final = 64
+"""Batches ready in memory, decoded; beyond it the oldest go. Most are never ordered then, and one
+that is comes back from our own disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,4 +178,6 @@ class Shelf:
 
     def _finish(self, batch: ReadyBatch) -> None:
         self._ready[batch.digest] = batch
+        if len(self._ready) > READY_MAX:
+            del self._ready[next(iter(self._ready))]
         self._on_ready(batch)

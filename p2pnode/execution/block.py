@@ -99,6 +99,9 @@ class Executor(Protocol):
             batches: The shard's batches of this height, in payload order.
         """
 
+    def lane(self, collator: bytes) -> int:
+        """Return the last batch sequence used of a lane; batches up to it are ignored."""
+
     def root(self) -> bytes:
         """Return the state root, 32 bytes."""
 

@@ -72,6 +72,10 @@ class ShardExecutor:
         """Last height that had input."""
         return self.state.record.height
 
+    def lane(self, collator: bytes) -> int:
+        """Return the last batch sequence used of a collator's lane."""
+        return self.state.record.lanes.get(collator, 0)
+
     def root(self) -> bytes:
         """Return the state root, 32 bytes."""
         return self.state.root()

@@ -184,11 +184,16 @@ class Pipeline:
         for statement in statements:
             if not isinstance(statement, BatchCertificate):
                 continue
-            digest = statement.header.digest()
+            header, digest = statement.header, statement.header.digest()
+            executor = self._executors.get(header.uid)
+            if executor is None or header.sequence <= executor.lane(header.collator):
+                # Ignored, whatever is in it: it may be so old that nobody has it any more.
+                found.append(ReadyBatch(header, digest, (), (), True))
+                continue
             ready = self._shelf.ready(digest)
             if ready is None:
                 missing = True
-                self._shelf.want(statement.header, self._holders(statement))
+                self._shelf.want(header, self._holders(statement))
             else:
                 found.append(ready)
         return None if missing else found
@@ -227,8 +232,9 @@ class Pipeline:
             self._inboxes[uid] = list(execution.inboxes_waiting)
             executions.append(execution)
         self.height = block.height
+        ignored = dict.fromkeys(d for e in executions for d in e.batches_ignored)
         self._counts["batches"] += len(batches)
-        self._counts["void"] += sum(b.void for b in batches)
+        self._counts["void"] += sum(b.void and b.digest not in ignored for b in batches)
         for execution in executions:
             self._counts["executed"] += execution.counters[0]
             self._counts["failed"] += execution.counters[1]

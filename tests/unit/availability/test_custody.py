@@ -207,16 +207,19 @@ def test_batches_nobody_orders_do_not_close_a_lane_for_ever():
     assert c.statistics().unordered_count == 5
 
 
-def test_batches_nobody_orders_are_bounded_and_the_oldest_go_first():
-    c = custody(lane_forget_ns=1, lane_batches_max=3)
+def test_batches_nobody_orders_are_kept_until_no_payload_can_list_them():
+    c = custody(lane_forget_ns=1)
     digests = []
-    for sequence in range(1, 6):
+    for sequence in range(1, 100):
         header, data = batch(sequence=sequence)
         digests.append(header.digest())
         accept(c, header, data, now_ns=sequence * 10)
-    assert [digest in c for digest in digests] == [False, False, True, True, True]
-    assert c.prune(100) == digests[:2]
-    assert c.prune(100) == []
+    assert c.prune(199) == []
+    c.enter_epoch(4, EXECUTORS, SET, start_height=200)
+    assert c.prune(200 + 63) == []
+    assert c.prune(200 + 64) == digests
+    assert c.prune(200 + 64) == []
+    assert c.statistics().batches_count == 0
 
 
 def test_the_lane_is_checked_again_when_the_signature_was():
