@@ -315,3 +315,61 @@ def test_the_api_starts_without_libp2p() -> None:
     code = "import p2pnode.api.server, sys; print('libp2p' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+async def test_the_status_is_followed_beside_the_blocks() -> None:
+    node = FakeNode()
+    async with served(node) as url, socket(url) as ws:
+        for topic in ("blocks", "status"):
+            call = {"jsonrpc": "2.0", "id": topic, "method": "subscribe", "params": [topic]}
+            await ws.send_message(json.dumps(call))
+            assert json.loads(await ws.get_message()) == {
+                "jsonrpc": "2.0",
+                "id": topic,
+                "result": topic,
+            }
+            first = json.loads(await ws.get_message())
+            assert first["method"] == topic
+            assert first["params"]["snapshot"]["height"] == 812
+        node.now = status(height=813)
+        event = json.loads(await ws.get_message())
+        assert event["method"] == "status"
+        assert event["params"]["event"]["height"] == 813
+
+
+@pytest.mark.parametrize(
+    ("params", "kind"),
+    [
+        (["votes"], "invalid_params"),
+        (["blocks", "status"], "invalid_params"),
+        ({"topic": 5}, "invalid_params"),
+        ([["blocks"]], "invalid_params"),
+        (None, "invalid_params"),
+    ],
+)
+async def test_a_topic_that_does_not_exist_is_refused(params: object, kind: str) -> None:
+    async with served(FakeNode()) as url, socket(url) as ws:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": params}
+        await ws.send_message(json.dumps(call))
+        answer = json.loads(await ws.get_message())
+        assert answer["error"]["data"]["kind"] == kind
+
+
+async def test_a_socket_subscribes_to_a_topic_once() -> None:
+    async with served(FakeNode()) as url, socket(url) as ws:
+        await ws.send_message(SUBSCRIBE)
+        await ws.get_message()
+        await ws.get_message()
+        await ws.send_message(SUBSCRIBE)
+        answer = json.loads(await ws.get_message())
+        assert answer["error"]["data"]["kind"] == "subscribed_already"
+
+
+async def test_calls_on_a_socket_count_for_its_rate() -> None:
+    async with served(FakeNode(), ApiOptions(calls_per_s_max=1)) as url, socket(url) as ws:
+        answers = []
+        for _ in range(5):
+            await ws.send_message(json.dumps(CALL))
+            answers.append(json.loads(await ws.get_message()))
+        assert ["result" in answer for answer in answers] == [True] * 4 + [False]
+        assert answers[-1]["error"]["data"]["kind"] == "rate_limited"
