@@ -493,8 +493,9 @@ class Ordering:
             return
         ahead_ms = payload.time_ms - TIME_AHEAD_MS - self._desk.wall_ms
         if ahead_ms > 0:
-            wait_ns = min(ahead_ms * NS_PER_MS, RECHECK_NS_MAX)
-            self._recheck_ns = min(self._recheck_ns, self._desk.now_ns + wait_ns)
+            at_ns = self._desk.now_ns + min(ahead_ms * NS_PER_MS, RECHECK_NS_MAX)
+            armed = self._recheck_ns > self._desk.now_ns
+            self._recheck_ns = min(self._recheck_ns, at_ns) if armed else at_ns
             self._desk.arm(("ordering", "recheck"), self._recheck_ns)
             return
         self._answer(question, None)
