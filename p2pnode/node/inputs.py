@@ -35,6 +35,8 @@ def decode_input(data: bytes) -> tuple[int, Input]:
         codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not one.
     """
     parts = codec.array(codec.decode(data, size_bytes_max=INPUT_BYTES_MAX, depth_max=12), "input")
+    if len(parts) < 2:
+        raise codec.WrongShapeError(f"input: a clock and a code expected, {len(parts)} items found")
     wall_ms, code, *rest = parts
     return codec.unsigned(wall_ms, "wall clock"), _input(codec.unsigned(code, "code"), rest)
 
@@ -68,7 +70,7 @@ def _input(code: int, rest: list[codec.Value]) -> Input:
         case 1, [bytes(peer), bytes(frame)]:
             return FrameIn(peer, frame)
         case 2, [bytes(topic), bytes(peer), bytes(data)]:
-            return TopicIn(topic.decode(), peer, data)
+            return TopicIn(_text(topic), peer, data)
         case 3, [bytes(peer)]:
             return PeerUp(peer)
         case 4, [bytes(peer)]:
@@ -105,7 +107,7 @@ def _key(key: Hashable) -> codec.Encodable:
 def _read_key(value: codec.Value) -> Hashable:
     match value:
         case (0, bytes(text)):
-            return text.decode()
+            return _text(text)
         case (1, *parts):
             return tuple(_read_key(part) for part in parts)
         case (2, int(flag)):
@@ -113,3 +115,10 @@ def _read_key(value: codec.Value) -> Hashable:
         case tuple():
             raise codec.WrongShapeError("timer key of unknown form")
     return value
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise codec.WrongShapeError(f"input: {data!r} is not UTF-8: {error.reason}") from None
