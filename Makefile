@@ -49,7 +49,7 @@ e2e: $(READY)
 	@$(BIN)/pytest -m e2e tests/e2e $(ARGS)
 
 chaos: $(READY)
-	@$(BIN)/pytest -n 2 -m chaos tests/sim $(ARGS)
+	@$(BIN)/pytest -n 2 -m chaos tests/sim tests/mutants $(ARGS)
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

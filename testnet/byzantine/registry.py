@@ -23,6 +23,7 @@ BEHAVIOURS: Final[Mapping[str, Callable[[Puppet], None]]] = {
     "liar": traders.liar,
     "nuller": voters.nuller,
     "partial": voters.partial,
+    "relister": voters.relister,
     "replayer": traders.replayer,
     "result-equivocator": traders.result_equivocator,
     "silent-proposer": voters.silent_proposer,

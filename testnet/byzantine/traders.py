@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import cast
 
 import trio
 
 from p2pnode import codec, crypto
+from p2pnode.crypto import SecretKey
 from p2pnode.mempool.collator import Built, Plan
 from p2pnode.node.node import Node
 from p2pnode.ports import Lane
@@ -24,6 +26,7 @@ from p2pnode.types.messages import (
 )
 from p2pnode.types.payload import decode_block, decode_payload
 from p2pnode.types.statement import BatchCertificate, Evidence, SignerList, decode_result
+from p2pnode.types.transaction import Transfer, decode_transaction, sign_transaction
 from testnet.byzantine.puppet import Puppet
 
 Handler = Callable[[bytes, bytes], Awaitable[bytes]]
@@ -42,7 +45,7 @@ def _inline(header: BatchHeader, raws: list[bytes]) -> tuple[BatchHeader, bytes]
 
 
 def junk_packer(puppet: Puppet) -> None:
-    """Pack transactions with broken signatures, repeated ones and bytes that are none."""
+    """Pack stolen and repeated transactions, broken signatures, and bytes that are none."""
 
     def corrupt(node: Node) -> None:
         collator = node.core.collator
@@ -54,9 +57,10 @@ def junk_packer(puppet: Puppet) -> None:
             if good is None:
                 return None
             raws = list(decode_transactions(good.data))
+            stolen = _stolen(puppet, raws[0])
             broken = [raw[:-1] + bytes([raw[-1] ^ 1]) for raw in raws]
             junk = [puppet.rng.randbytes(puppet.rng.randrange(1, 200)) for _ in range(5)]
-            header, data = _inline(good.header, [*junk, *broken, *raws, *raws])
+            header, data = _inline(good.header, [*junk, *stolen, *broken, *raws, *raws])
             return replace(good, header=header, data=data)
 
         collator.build = built  # type: ignore[method-assign]
@@ -64,9 +68,53 @@ def junk_packer(puppet: Puppet) -> None:
     puppet.on_node(corrupt)
 
 
+class _Thief:
+    """Another's name under what only the thief has signed."""
+
+    def __init__(self, victim: bytes, key: SecretKey) -> None:
+        self.public = victim
+        self.sign = key.sign
+
+
+def _stolen(puppet: Puppet, raw: bytes) -> list[bytes]:
+    """Return a transfer out of a transaction's sender's account, without its signature."""
+    known = decode_transaction(raw)
+    transaction = sign_transaction(
+        cast("SecretKey", _Thief(known.sender_key, puppet.key)),
+        puppet.chain,
+        nonce=known.nonce,
+        last_valid_height=known.last_valid_height,
+        fee_limit=known.fee_limit,
+        actions=(Transfer(0, crypto.address_of(puppet.key.public), 1_000_000),),
+    )
+    return [transaction.raw]
+
+
 def void_packer(puppet: Puppet) -> None:
-    """Offer batches whose data is not what their header says, and list them as if certified."""
+    """Offer batches whose data is not what their header says, and list them as if certified.
+
+    Should a quorum say "stored" nevertheless, its certificate is sent to everybody.
+    """
     sequence = [1000]
+    offered: dict[bytes, tuple[BatchHeader, bytes, dict[int, bytes]]] = {}
+    powers = [v.power for v in puppet.world.genesis.validators]
+
+    def tap(sender: bytes, receiver: bytes, lane: Lane, frame: bytes) -> None:
+        if receiver != puppet.machine.peer_id:
+            return
+        for message in decode_frame(frame):
+            if isinstance(message, Stored) and message.digest in offered:
+                header, signature, stored = offered[message.digest]
+                stored[message.signer] = message.signature
+                _certify(header, signature, stored)
+
+    def _certify(header: BatchHeader, signature: bytes, stored: dict[int, bytes]) -> None:
+        signers = sorted(stored)
+        if sum(powers[i] for i in signers) == 2 * sum(powers) // 3 + 1:
+            listed = SignerList(tuple(signers), tuple(stored[i] for i in signers))
+            certificate = BatchCertificate(header, signature, listed).encode()
+            for peer in puppet.peers():
+                puppet.send(peer, Lane.PROPOSAL, [Statements((certificate,))])
 
     def offer() -> None:
         raws = [puppet.rng.randbytes(100)]
@@ -92,12 +140,14 @@ def void_packer(puppet: Puppet) -> None:
         header = replace(header, tx_root=puppet.rng.randbytes(32))
         signature = puppet.sign("batch", puppet.epoch, header.encode())
         stored = puppet.sign("stored", puppet.epoch, header.digest())
+        offered[header.digest()] = (header, signature, {puppet.index: stored})
         signers = SignerList((0, 1, 2), (stored,) * 3)
         certificate = BatchCertificate(header, signature, signers).encode()
         for peer in puppet.peers():
             puppet.send(peer, Lane.BULK, [BatchOffer(header.encode(), signature, data)])
             puppet.send(peer, Lane.PROPOSAL, [Statements((certificate,))])
 
+    puppet.world.taps.append(tap)
     puppet.every(3.0, offer)
 
 

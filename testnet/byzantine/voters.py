@@ -10,6 +10,7 @@ from p2pnode.consensus.simplex.votes import Kind, Proposal, decode_body, notariz
 from p2pnode.ports import Lane
 from p2pnode.types.messages import EngineItem, Message
 from p2pnode.types.payload import decode_payload, digest_of
+from p2pnode.types.statement import BatchCertificate
 from testnet.byzantine.puppet import Puppet
 
 
@@ -135,6 +136,35 @@ def bad_payload(puppet: Puppet) -> None:
         assert own[1] is not None
         if message.payload not in forged:
             body = changes[len(forged) % len(changes)](message)
+            vote = notarize(replace(own[1], digest=digest_of(body)))
+            forged[message.payload] = replace(puppet.vote(message.epoch, vote), payload=body)
+        return [forged[message.payload]]
+
+    puppet.tamper(change)
+
+
+def relister(puppet: Puppet) -> None:
+    """Propose batches again that were ordered long ago, in place of new ones."""
+    forged: dict[bytes, Message] = {}
+
+    def change(receiver: bytes, message: Message) -> list[Message]:
+        own = _own_vote(puppet, message)
+        node = puppet.node
+        if own is None or not isinstance(message, EngineItem) or not message.payload:
+            return [message]
+        assert own[1] is not None
+        assert node is not None
+        if message.payload not in forged:
+            pool = node.core.ordering.pool
+            old = [
+                digest
+                for digest, known in pool._known.items()
+                if known.ordered_height and isinstance(known.statement, BatchCertificate)
+            ]
+            payload = decode_payload(message.payload)
+            if not old or payload.epoch != node.chain.epoch_of(own[1].height):
+                return [message]
+            body = replace(payload, items=(puppet.rng.choice(old),)).encode()
             vote = notarize(replace(own[1], digest=digest_of(body)))
             forged[message.payload] = replace(puppet.vote(message.epoch, vote), payload=body)
         return [forged[message.payload]]

@@ -39,6 +39,8 @@ class Ledger:
         self._signature_ok = signature_ok
         self._lanes: dict[bytes, int] = {}
         self.height = 0
+        self.counts: dict[int, tuple[int, int, int]] = {}
+        """By height with a batch: transactions executed, failed, skipped."""
         self.accounts = {
             address: Account(0, dict(assets)) for address, assets in facts.balances.items()
         }
@@ -62,18 +64,23 @@ class Ledger:
         if sequence <= self._lanes.get(collator, 0):
             return
         self._lanes[collator] = sequence
+        self.counts.setdefault(self.height, (0, 0, 0))
         raw = batches.get(hash_of(header))
         if raw is None:
             raise MissingBatchError(f"height {self.height}: {hash_of(header).hex()}")
         data = cbor2.loads(raw)[2]
         if not batch_fault(header, data):
             for envelope in cbor2.loads(data):
-                self._transaction(envelope)
+                outcome = self._transaction(envelope)
+                counts = list(self.counts[self.height])
+                counts[outcome] += 1
+                self.counts[self.height] = (counts[0], counts[1], counts[2])
 
-    def _transaction(self, envelope: bytes) -> None:
+    def _transaction(self, envelope: bytes) -> int:
+        """Apply a transaction; return 0 when it executes, 1 when it fails, 2 when it is skipped."""
         parsed = _parse(envelope)
         if parsed is None:
-            return
+            return 2
         message, signature, fields = parsed
         _, chain, key, nonce, last_height, fee_limit, actions = fields
         facts = self._facts
@@ -88,13 +95,13 @@ class Ledger:
             and self._signature_ok(key, message, signature)
         )
         if sender is None or not executes:
-            return
+            return 2
         sender.nonce += 1
         sender.balances[0] -= fee
-        self._transfer_all(sender, actions)
+        return 0 if self._transfer_all(sender, actions) else 1
 
-    def _transfer_all(self, sender: Account, actions: list[Any]) -> None:
-        """Do all transfers or none."""
+    def _transfer_all(self, sender: Account, actions: list[Any]) -> bool:
+        """Do all transfers or none; tell which."""
         done: list[tuple[Account, int, int]] = []
         for _, asset, to, amount in actions:
             receiver = self.accounts.setdefault(to, Account())
@@ -103,10 +110,42 @@ class Ledger:
             ):
                 for account, of, change in reversed(done):
                     account.balances[of] += change
-                return
+                return False
             for account, change in ((sender, -amount), (receiver, amount)):
                 account.balances[asset] = account.balances.get(asset, 0) + change
                 done.append((account, asset, -change))
+        return True
+
+
+def compare_results(ledger: Ledger, blocks: Rows, statements: Rows) -> list[str]:
+    """Return in what ordered result certificates of the account shard differ from the ledger."""
+    found = []
+    for raw in blocks.values():
+        for item in cbor2.loads(cbor2.loads(raw)[1])[10]:
+            fields = cbor2.loads(statements[item])
+            if fields[0] != 2:
+                continue
+            result = cbor2.loads(fields[1])
+            uid, height, counters = result[3], result[4], tuple(result[10][:3])
+            due = ledger.counts.get(height, (0, 0, 0))
+            if uid == 1 and height <= ledger.height and counters != due:
+                found.append(f"height {height}: certified {counters}, the chain gives {due}")
+    return found
+
+
+def compare_counts(ledger: Ledger, counted: Mapping[int, tuple[int, ...]]) -> list[str]:
+    """Return the heights at which the nodes counted other outcomes than the ledger.
+
+    Args:
+        ledger: Up to some height; later ones are passed over.
+        counted: Transactions executed, failed and skipped, by height.
+    """
+    found = []
+    for height, counts in counted.items():
+        due = ledger.counts.get(height, (0, 0, 0))
+        if height <= ledger.height and counts != due:
+            found.append(f"height {height}: executed {counts}, the chain gives {due}")
+    return found
 
 
 def _parse(envelope: bytes) -> tuple[bytes, bytes, list[Any]] | None:

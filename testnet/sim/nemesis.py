@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from p2pnode.ports import Lane
+from p2pnode.types.messages import EngineItem, decode_frame
 from testnet.sim.spec import SimSpec
 from testnet.sim.world import CrashHere, Machine, World
 
@@ -62,6 +64,36 @@ class Nemesis:
             self.kills += 1
             await trio.sleep(pause_s)
             await self._start(machine)
+
+    async def crash_when_proposing(self, machine: Machine, patience_s: float = 15.0) -> None:
+        """Crash a machine once its proposal has left for the first of its peers.
+
+        A machine that does not propose in `patience_s` is killed.
+        """
+        proposed = False
+
+        def tap(sender: bytes, receiver: bytes, lane: Lane, frame: bytes) -> None:
+            nonlocal proposed
+            proposed = proposed or (
+                sender == machine.peer_id
+                and any(isinstance(m, EngineItem) and m.payload for m in decode_frame(frame))
+            )
+
+        def before(of: Machine, where: str) -> None:
+            if of is machine and proposed:
+                self.crash_points[where] = self.crash_points.get(where, 0) + 1
+                raise CrashHere
+
+        assert machine.stopped is not None
+        self._world.taps.append(tap)
+        self._world.at_boundary = before
+        with trio.move_on_after(patience_s):
+            await machine.stopped.wait()
+        self._world.at_boundary = None
+        self._world.taps.remove(tap)
+        if machine.node is not None:
+            await self._world.kill(machine)
+        self.kills += 1
 
     async def crash_after(self, machine: Machine, steps: int, patience_s: float = 5.0) -> None:
         """Crash a machine before its next step but `steps`.

@@ -17,6 +17,7 @@ SAFETY_CHECKS: Final = (
     "conservation",
     "executed once",
     "balances follow from the chain",
+    "results follow from the chain",
     "valid finality proofs",
     "valid payloads",
     "valid statements",
@@ -30,6 +31,7 @@ SAFETY_CHECKS: Final = (
     "finalize only with the notarization",
     "a certificate is a quorum",
     "double signature",
+    "never asks to sign a second value",
     "only the guilty are accused",
     "bounded memory",
 )

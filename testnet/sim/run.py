@@ -20,10 +20,18 @@ from p2pnode.execution.pipeline import ExecutedBlock
 from p2pnode.net.memory import LinkProfile
 from p2pnode.node.node import Node, SeenBlock
 from p2pnode.ports import Lane
+from p2pnode.types.effects import Emit
+from p2pnode.types.genesis import FIRST_UID
 from testnet.checks import chain as chain_checks
 from testnet.checks.audit import Audit, Rows
 from testnet.checks.double_sign import check_logs
-from testnet.checks.ledger import Ledger, MissingBatchError, compare
+from testnet.checks.ledger import (
+    Ledger,
+    MissingBatchError,
+    compare,
+    compare_counts,
+    compare_results,
+)
 from testnet.checks.violation import Violation
 from testnet.checks.votes import VoteWatcher
 from testnet.genesis import make_genesis
@@ -92,10 +100,13 @@ class Run:
         self.violations: list[Violation] = []
         self.height_s: dict[int, float] = {}
         """By height: when the first node had it final."""
+        self._counted: dict[int, tuple[int, ...]] = {}
+        """By height: transactions executed, failed, skipped."""
         self._executed: dict[str, dict[bytes, int]] = {}
         self._report: SimReport | None = None
         self._index: dict[bytes, int] = {}
         self.world.on_start.append(self._on_start)
+        self.world.on_event.append(self._on_event)
         self.world.taps.append(self._on_frame)
         if prepare is not None:
             prepare(self.world)
@@ -211,6 +222,8 @@ class Run:
                 if execution.has_result:
                     key = (machine.name, execution.uid, execution.height, execution.post_root)
                     self.roots.append(key)
+                if execution.uid == FIRST_UID:
+                    self._counted.setdefault(execution.height, execution.counters[:3])
                 for outcome in execution.outcomes:
                     if outcome.status == 0:
                         self._count_execution(machine, outcome.id, execution.height)
@@ -229,6 +242,14 @@ class Run:
         index = self._index.get(sender)
         if index is not None:
             self.watcher.frame(index, frame)
+
+    def _on_event(self, machine: Machine, event: Emit) -> None:
+        # The guard holds, but a correct core never puts it to the test.
+        if event.event == "signature_refused" and machine in self.honest:
+            reason = str(event.data.get("reason"))
+            if " is signed, " in reason:
+                name = "never asks to sign a second value"
+                self.violations.append(Violation(name, f"{machine.name}: {reason}"))
 
     # --- the verdict -----------------------------------------------------------------------------
 
@@ -313,6 +334,10 @@ class Run:
                 if height not in ledgers:
                     ledgers[height] = Ledger(audit.facts, audit.signature_ok)
                     ledgers[height].follow(blocks, statements, batches, height)
+                    for detail in compare_results(ledgers[height], blocks, statements):
+                        found.append(Violation("results follow from the chain", detail))
+                    for detail in compare_counts(ledgers[height], self._counted):
+                        found.append(Violation("results follow from the chain", detail))
                 for detail in compare(machine.name, ledgers[height], self._accounts(machine)):
                     found.append(Violation("balances follow from the chain", detail))
             except MissingBatchError as error:
