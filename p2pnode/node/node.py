@@ -15,7 +15,7 @@ from p2pnode.consensus.registry import load_engine
 from p2pnode.crypto import SecretKey
 from p2pnode.errors import P2PNodeError
 from p2pnode.execution.executor import ShardExecutor
-from p2pnode.execution.outcomes import Status
+from p2pnode.execution.outcomes import Reason, Status
 from p2pnode.execution.pipeline import ExecutedBlock
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.gossip.validation import judge_transactions
@@ -347,9 +347,10 @@ class Node:
     def transaction(self, id: bytes) -> TransactionStatus | None:
         """Return what is known of a transaction id (32 bytes), None when nothing is."""
         entry = self.core.index.recent(id)
-        if entry is None:
+        if entry is None or entry.outcome.reason is Reason.NONCE_TOO_LOW:
+            # A copy of what executed before this life is skipped for its nonce: the store knows.
             raw = self._ports.store.get(OUTCOMES, id)
-            entry = None if raw is None else decode_entry(raw)
+            entry = entry if raw is None else decode_entry(raw)
         if entry is not None:
             return self._ended(id, entry)
         height = self.core.index.ordered_height(id)

@@ -16,6 +16,7 @@ from p2pnode.execution.block import Executor
 from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.pipeline import KEY_EXECUTED, KEY_INBOXES, KEY_RESULTS
 from p2pnode.execution.ranges import Layout, genesis_layout
+from p2pnode.execution.record import ShardRecord
 from p2pnode.execution.state import ShardState, key_range
 from p2pnode.execution.system import SystemExecutor
 from p2pnode.keys.records import RECORD_BYTES_MAX, RECORD_SIGNED, SIGNER_CODES, record_code
@@ -223,9 +224,12 @@ def recover(
     lanes: dict[tuple[int, bytes], int] = {}
     results: dict[int, tuple[int, int]] = {}
     for executor in executors.values():
-        if isinstance(executor, ShardExecutor):
-            for collator, sequence in executor.state.record.lanes.items():
-                lanes[executor.uid, collator] = sequence
+        record = _record(executor)
+        for collator, sequence in record.lanes.items():
+            lanes[executor.uid, collator] = sequence
+        # An outbox that was consumed was ordered, however long ago.
+        for source, (sent_height, number) in record.watermarks.items():
+            results[source] = max(results.get(source, (0, 0)), (sent_height, number))
     for h in sorted(statements):
         for statement in statements[h]:
             if isinstance(statement, BatchCertificate):
@@ -251,6 +255,12 @@ def recover(
         own_results=store.get("meta", KEY_RESULTS),
         inboxes=store.get("meta", KEY_INBOXES),
     )
+
+
+def _record(executor: Executor) -> ShardRecord:
+    if isinstance(executor, ShardExecutor):
+        return executor.state.record
+    return executor.record if isinstance(executor, SystemExecutor) else ShardRecord()
 
 
 def _floor(chain: Chain, blocks: Mapping[int, Block], height: int, store: Store) -> Floor:
