@@ -25,7 +25,8 @@ p2pnode runs one node of a peer-to-peer edge network.
   p2pnode init --single && p2pnode run      a chain of your own, on this machine
   p2pnode status --node http://host:port    how a node is doing
 
-commands: init · run · status · keys · tx · account · rpc · store · log · version
+commands: init · run · status · keys · tx · account · rpc · admin · store · log · config · service
+          doctor · completion · version
 more: p2pnode --help · p2pnode COMMAND --help; a network of test nodes: testnet
 """
 
@@ -208,6 +209,30 @@ def make_parser() -> _Parser:
         log, "trust", "maintenance:trust", "say that a moved folder is the newest", [shared, data]
     )
     trust.add_argument("--yes", action="store_true", help="nothing newer ever signed")
+
+    service = _nested(command("service", "service:help", "run the node as a systemd service"))
+    for name, help in (
+        ("install", "make the node a service, or bring its unit up to date"),
+        ("uninstall", "stop the service and remove its unit"),
+        ("status", "say whether the service runs"),
+    ):
+        parents = [shared, data, secret] if name == "install" else [shared]
+        made = _leaf(service, name, f"service:{name}", help, parents)
+        made.add_argument("--print", action="store_true", help="print it, and change nothing")
+        if name == "install":
+            made.add_argument("--user", default="p2pnode", help="who runs it; made if missing")
+
+    command("doctor", "doctor:doctor", "check machine, folder, keys, ports, peers", data, secret)
+    config = _nested(command("config", "configuration:help", "show settings and their origin"))
+    show = _leaf(
+        config, "show", "configuration:show", "each setting, and who set it", [shared, data]
+    )
+    show.add_argument("--config", metavar="FILE", help="default: p2pnode.toml in the folder")
+    show.add_argument("--changed", action="store_true", help="only what is no default")
+    _leaf(config, "sample", "configuration:sample", "a file with every setting explained", [shared])
+
+    script = command("completion", "completion:completion", "print a shell's completion script")
+    script.add_argument("shell", choices=("bash", "zsh", "fish"))
 
     command("version", "maintenance:version", "show the versions of program and formats")
     return parser

@@ -133,16 +133,24 @@ def trust(arguments: Namespace, console: Console) -> int:
 
 def version(arguments: Namespace, console: Console) -> int:
     """Show the versions of the program and of what it reads and writes."""
+    from p2pnode.node.config import CONFIG_FORMAT
     from p2pnode.store.tables import FORMAT
+    from p2pnode.store.wal_format import VERSION as LOG_FORMAT
     from p2pnode.telemetry.recorder import VERSION as RECORDING
+    from p2pnode.types.batch import VERSION as BATCH
     from p2pnode.types.genesis import VERSION as GENESIS
+    from p2pnode.types.payload import VERSION as PAYLOAD
     from p2pnode.types.transaction import VERSION as TRANSACTION
 
     versions: dict[str, object] = {
         "p2pnode": __version__,
         "wire_transaction": TRANSACTION,
         "wire_genesis": GENESIS,
+        "wire_batch": BATCH,
+        "wire_payload": PAYLOAD,
         "store_format": FORMAT,
+        "log_format": LOG_FORMAT,
+        "config_format": CONFIG_FORMAT,
         "recording_format": RECORDING,
         "python": platform.python_version(),
         # Asked of the installed packages: importing libp2p would take a second.

@@ -14,6 +14,7 @@ import trio
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.notify import notify
 from p2pnode.cli.passphrase import Asked
 from p2pnode.cli.places import data_dir, remove_endpoint, write_endpoint
 from p2pnode.errors import ConfigError
@@ -85,6 +86,7 @@ async def _run(config: NodeConfig, console: Console, passphrase: Passphrase = No
         else:
             console.pairs([("rpc", running.rpc_url), ("p2p", running.p2p_address)])
         console.next(f"p2pnode status --node {running.rpc_url}")
+        notify("READY=1")
 
     code = ExitCode.OK
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -95,6 +97,7 @@ async def _run(config: NodeConfig, console: Console, passphrase: Passphrase = No
                     nonlocal code
                     code = await _told(signals)
                     console.say("stopping")
+                    notify("STOPPING=1")
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(stop_when_told)

@@ -29,6 +29,9 @@ from p2pnode.node.settings import (
 FILE_NAME: Final = "p2pnode.toml"
 """Name of the configuration file in a data directory."""
 
+CONFIG_FORMAT: Final = 1
+"""Grows when a file that was right before is not any more, or means something else."""
+
 RESERVED_ENVIRONMENT: Final = ("P2PNODE_CONFIG", "P2PNODE_NODE", "P2PNODE_PASSPHRASE_FILE")
 """Variables of the command line that are no settings: paths of the file and of the one with the
 keys' passphrase, URL of a running node."""
@@ -248,6 +251,11 @@ def load_config(
         origins[key] = "flag"
     named = {_COLUMNS[key].name: value for key, value in values.items()}
     return NodeConfig(**named, origins=origins)  # type: ignore[arg-type]
+
+
+def setting_value(config: NodeConfig, key: str) -> Any:
+    """Return the value of a setting by its name in the file, such as `api.port`."""
+    return getattr(config, _COLUMNS[key].name)
 
 
 def sample_toml() -> str:

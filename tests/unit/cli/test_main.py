@@ -58,7 +58,7 @@ def test_a_mistake_in_the_arguments_is_usage(
     assert "--help" in shown.err
 
 
-@pytest.mark.parametrize("command", ["keys", "tx", "store", "log"])
+@pytest.mark.parametrize("command", ["keys", "tx", "store", "log", "admin", "service", "config"])
 def test_a_group_without_an_action_lists_its_actions(command: str) -> None:
     run = Run(command)
     assert run.code == ExitCode.USAGE
@@ -123,7 +123,9 @@ def test_version_names_program_formats_and_libraries() -> None:
     shown = json.loads(run.out)
     assert shown["p2pnode"]
     assert shown["libp2p"] == "0.8.1"
-    assert {"store_format", "wire_transaction", "python"} <= set(shown)
+    formats = {"wire_transaction", "wire_genesis", "store_format", "log_format", "config_format"}
+    assert formats <= set(shown)
+    assert all(isinstance(shown[name], int) for name in formats)
     assert run.err.startswith("next: ")
 
 

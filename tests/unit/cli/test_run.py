@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import trio
 from p2pnode import service
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.notify import notify
 from p2pnode.cli.places import ENDPOINT_FILE
 from p2pnode.cli.run import _run
 from p2pnode.errors import ConfigError
@@ -71,3 +73,17 @@ async def test_a_node_that_can_not_start_leaves_no_endpoint(
     with pytest.raises(ExceptionGroup):
         await _run(NodeConfig(data_dir=tmp_path), console)
     assert (tmp_path / ENDPOINT_FILE).read_text() == other
+
+
+def test_systemd_is_told_when_it_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        notify("READY=1")
+        assert sock.recv(100) == b"READY=1"
+    # Nobody listens any more, or nobody ever asked.
+    notify("STOPPING=1")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    notify("STOPPING=1")
