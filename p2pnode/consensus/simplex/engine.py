@@ -154,6 +154,8 @@ class SimplexEngine:
             own_view = max(own_view, self._replay(record))
         # A vote of ours in a view means that we had entered it.
         self._next = max(self._next, own_view)
+        for number in range(self._views.floor_view + 1, own_view + 1):
+            self._certify_alone(number)
         for view in self._views.notarized_views():
             self._certify(view)
         self._settle()
@@ -897,6 +899,17 @@ class SimplexEngine:
         if ballot.kind is not Kind.NOTARIZE:
             self._next = max(self._next, ballot.view + 1)
         return 0
+
+    def _certify_alone(self, number: int) -> None:
+        """Make the certificates that our own replayed votes are: a quorum alone hears nobody."""
+        view = self._views.get(number)
+        if view is None or self._me is None:
+            return
+        for tally in (view.notarizes, view.finals):
+            own = tally.vote_of(self._me)
+            if own is not None and tally.power_of(own.body) >= self._certs.quorum:
+                ballot = votes.decode_body(own.body)
+                self._learn(view, ballot, self._certs.assemble(tally.votes_for(own.body)))
 
     def _take_slot(self, view: View, kind: Kind, body: bytes) -> None:
         if kind is Kind.NOTARIZE:
