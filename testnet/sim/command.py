@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Final
 
+from p2pnode.availability.registry import scheme_names
 from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
 from p2pnode.consensus.engine import EngineParameters, Epoch, Floor
 from p2pnode.consensus.registry import engine_names, load_engine
@@ -20,6 +21,7 @@ from p2pnode.node.units import parse_duration
 from testnet.sim.matrix import run_matrix
 from testnet.sim.report import CRASH_CHECKS, LIVENESS_CHECKS, SAFETY_CHECKS, SimReport
 from testnet.sim.spec import BLOCK_INTERVAL_MS, EPOCH_BLOCKS, SimSpec, sim_parameters
+from testnet.spec import NotBuiltError
 
 VALIDATORS_MAX: Final = 100
 SEEDS_SHOWN_MAX: Final = 10
@@ -51,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     try:
         request = _parse(argv)
-    except BadSimArgumentError as error:
+    except (BadSimArgumentError, NotBuiltError) as error:
         print(f"testnet sim: {error}", file=sys.stderr)
         return ExitCode.USAGE
     except SystemExit as stop:
@@ -96,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--validators", type=int, default=4, metavar="N", help="default 4")
     add("--observers", type=int, default=0, metavar="N", help="nodes that only follow; default 0")
     add("--engine", default="simplex", help="consensus engine; default simplex")
+    add("--scheme", default="inline", help="availability scheme; default inline")
+    add("--shards", type=int, default=1, metavar="N", help="not built yet")
+    add("--light", type=int, default=0, metavar="N", help="not built yet")
+    add("--committee", type=int, default=None, metavar="N", help="not built yet")
     add("--for", dest="duration", default="60s", metavar="TIME", help="virtual time; default 60s")
     add("--seed", type=int, default=7, help="decides everything random; default 7")
     add("--seeds", type=int, default=1, metavar="N", help="run N seeds, from --seed on")
@@ -114,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _parse(argv: Sequence[str]) -> _Request:
     given = _parser().parse_args(list(argv))
+    _check_built(given)
     interval_s = _seconds(given.block_interval, "--block-interval")
     try:
         low, _, high = given.latency.partition("-")
@@ -173,6 +180,18 @@ def _seconds(text: str, flag: str) -> float:
     if not value > 0:
         raise BadSimArgumentError(f"{flag} {text!r}: above 0 expected")
     return float(value)
+
+
+def _check_built(given: argparse.Namespace) -> None:
+    if given.shards != 1:
+        raise NotBuiltError(f"--shards {given.shards}")
+    if given.light != 0:
+        raise NotBuiltError(f"--light {given.light}")
+    if given.committee not in (None, given.validators):
+        raise NotBuiltError(f"--committee {given.committee}")
+    if given.scheme not in scheme_names():
+        known = ", ".join(scheme_names())
+        raise BadSimArgumentError(f"--scheme {given.scheme!r}: one of {known}")
 
 
 def _check_engine(name: str, validators: int) -> None:

@@ -19,14 +19,17 @@ def test_one_validator_alone(engine: str) -> None:
     assert report.blocks > 25
 
 
-def test_a_solo_validator_crashes_at_each_of_its_first_steps() -> None:
+@pytest.mark.parametrize("engine", ["solo", "simplex"])
+def test_a_validator_alone_crashes_at_each_of_its_first_steps(engine: str) -> None:
+    """Nobody else has the payload that it signed."""
+
     async def script(run: Run) -> None:
         await trio.sleep(2.0)
         for step in range(1, 60):
             await run.nemesis.crash_after(run.world.machines[0], step, patience_s=2.0)
             await run.start(run.world.machines[0])
 
-    spec = SimSpec(validators=1, engine="solo", duration_s=5.0, load_tx_s=2.0)
+    spec = SimSpec(validators=1, engine=engine, duration_s=5.0, load_tx_s=2.0)
     assert_ok(run_seeded(spec, 21, script=script))
 
 

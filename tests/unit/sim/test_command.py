@@ -56,6 +56,10 @@ def test_quiet_says_nothing_on_stderr(capsys: CaptureFixture[str]) -> None:
         (["--validators", "0"], "--validators 0: from 1 to 100"),
         (["--kills", "2", "--for", "5s"], "--kills 2"),
         (["--seeds", "0"], "--seeds 0"),
+        (["--shards", "2"], "--shards 2: not built yet"),
+        (["--light", "1"], "--light 1: not built yet"),
+        (["--committee", "3"], "--committee 3: not built yet"),
+        (["--scheme", "raptor"], "--scheme 'raptor': one of inline"),
         (["--block-interval", "0s"], "--block-interval '0s'"),
     ],
 )
