@@ -59,6 +59,10 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
     yield checkup.check_clock()
     yield checkup.check_files()
     folder = data_dir(arguments)
+    if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        hint = "run as the user whose folder it is, or with sudo"
+        yield Finding("folder", State.FAIL, f"{folder} is closed to this user", hint)
+        return
     config = NodeConfig(data_dir=folder)
     problem = ""
     try:

@@ -67,6 +67,9 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     except P2PNodeError as error:
         console.error(str(error))
         return ExitCode.FAILED
+    except PermissionError as error:
+        console.error(f"{error.filename}: {error.strerror}; whose folder is it? try sudo")
+        return ExitCode.FAILED
     except BaseExceptionGroup as group:
         return _group_failed(group, console)
     except KeyboardInterrupt:

@@ -70,6 +70,12 @@ def test_no_node_is_a_failure_that_names_init(tmp_path: Path, folder: Path) -> N
     assert "p2pnode init" in str(found["config"]["hint"])
 
 
+def test_a_folder_of_somebody_else_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    found = findings(folder)["folder"]
+    assert (found["state"], "sudo" in str(found["hint"])) == ("fail", True)
+
+
 def test_a_wrong_setting_is_found(folder: Path) -> None:
     with (folder / "p2pnode.toml").open("a") as file:
         file.write("[api]\nprot = 1\n")

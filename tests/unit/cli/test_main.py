@@ -118,6 +118,14 @@ def test_how_a_command_ends_decides_the_exit_code(
         assert run.err == "error: bad\n"
 
 
+def test_a_closed_folder_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = PermissionError(13, "Permission denied", "/var/lib/p2pnode")
+    monkeypatch.setattr("p2pnode.cli.maintenance.version", raising(error))
+    run = Run("version")
+    assert (run.code, "sudo" in run.err) == (ExitCode.FAILED, True)
+    assert "Traceback" not in run.err
+
+
 def test_version_names_program_formats_and_libraries() -> None:
     run = Run("version", "--json")
     shown = json.loads(run.out)
