@@ -192,6 +192,10 @@ class Ordering:
 
     def own_statement(self, statement: Statement) -> None:
         """Take a statement we completed ourselves, and send it to all validators."""
+        if isinstance(statement, Evidence) and not self.pool.is_news(
+            statement, self.host.epoch.number
+        ):
+            return
         raw = statement.encode()
         self._keep_statement(statement_digest(raw), raw, statement)
         validators = self._chain.validators_of(self.host.epoch.number)
@@ -213,6 +217,8 @@ class Ordering:
             return False
         try:
             statement = decode_statement(raw)
+            if not listed and not self.pool.is_news(statement, self.host.epoch.number):
+                return True
             claims = self._claims(statement)
         except RemoteProtocolError as error:
             self._desk.penalize(peer, error.penalty, f"statement: {error}")
@@ -277,11 +283,15 @@ class Ordering:
 
     def unlisted_batches(self, uid: int) -> int:
         """Return how many certified batches of a shard no payload above the final height lists."""
+        return self.pool.unordered_batches(uid, self._listed_above(self.height))
+
+    def _listed_above(self, height: int) -> dict[bytes, None]:
+        """Return the digests that any payload above a height lists."""
         listed: dict[bytes, None] = {}
         for payload in self._bodies.values():
-            if (payload.height or 0) > self.height:
+            if (payload.height or 0) > height:
                 listed.update(dict.fromkeys(payload.items))
-        return self.pool.unordered_batches(uid, listed)
+        return listed
 
     # --- Build -----------------------------------------------------------------------------------
 
@@ -300,7 +310,9 @@ class Ordering:
         return self.last_block_ns + self._chain.genesis.parameters.heartbeat_ms * NS_PER_MS
 
     def _demand(self) -> bool:
-        return self.pool.has_waiting() or self._desk.now_ns >= self._heartbeat_due_ns()
+        if self._desk.now_ns >= self._heartbeat_due_ns():
+            return True
+        return self.pool.may_propose(self.height + 1)
 
     def _try_build(self) -> None:
         question = self._question
@@ -657,7 +669,10 @@ class Ordering:
             self._unproved[block.height] = block
             while len(self._unproved) > UNPROVED_MAX:
                 del self._unproved[next(iter(self._unproved))]
-        self.pool.ordered(block.height, payload.items)
+        unlisted = self.pool.ordered(block.height, payload.items)
+        # A payload on its way may list it all the same; then nobody may lose it.
+        listed = self._listed_above(block.height)
+        self._desk.put(*(Write("statements", d, None) for d in unlisted if d not in listed))
         self._forget_payloads(block)
         self._sink.block(block, statements)
         self.reconsider()
@@ -673,8 +688,8 @@ class Ordering:
         old = block.height - BODIES_RETAINED_HEIGHTS
         ahead = block.height + BODIES_AHEAD_HEIGHTS
         for digest in [d for d, p in self._bodies.items() if not old <= (p.height or 0) <= ahead]:
-            del self._bodies[digest]
-            if digest not in self._final:
+            # From the disk only what can't be final any more.
+            if (self._bodies.pop(digest).height or 0) < old and digest not in self._final:
                 self._desk.put(Write("bodies", digest, None))
 
     # --- the rest --------------------------------------------------------------------------------

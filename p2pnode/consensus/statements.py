@@ -17,6 +17,11 @@ WAITING_MAX: int = 4096
 them."""
 
 
+EVIDENCE_PER_SIGNER_MAX: int = 8
+"""Most evidence against one validator that waits: it can sign any number of offences, and one is
+enough."""
+
+
 def outboxes_before(result: Result) -> int:
     """Return how many outboxes the shard sent before this result's height."""
     return result.counters[-1] if result.counters else 0
@@ -42,6 +47,8 @@ class StatementPool:
         self._outboxes: dict[int, int] = {}
         self._by_height: dict[int, list[bytes]] = {}
         self._height = 0
+        self._subjects: dict[tuple[str, bytes], None] = {}
+        self._accused: dict[tuple[int, int], None] = {}
 
     def add(self, digest: bytes, raw: bytes, statement: Statement, *, listed: bool = False) -> bool:
         """Add a verified statement; returns whether it is new and may be proposed.
@@ -59,11 +66,34 @@ class StatementPool:
         if full and not listed:
             return False
         self._known[digest] = _Known(raw, statement, None)
+        self._subjects[_subject(statement, digest)] = None
         if not full and not self._stale(statement):
             self._waiting[digest] = None
             return True
         self._by_height.setdefault(self._height, []).append(digest)
         return False
+
+    def is_news(self, statement: Statement, epoch: int) -> bool:
+        """Tell whether a statement that nobody lists is worth checking.
+
+        What one batch or result has to say is said by the first certificate: other choices of its
+        signers are as valid and as many as anybody likes. The same goes for evidence against one
+        who signs offences without end.
+
+        Args:
+            statement: Decoded.
+            epoch: The running one.
+        """
+        if isinstance(statement, Evidence):
+            if not epoch - 1 <= statement.epoch <= epoch + 1:
+                return False
+            waiting = sum(
+                isinstance(s := self._known[d].statement, Evidence) and s.signer == statement.signer
+                for d in self._waiting
+            )
+            return waiting < EVIDENCE_PER_SIGNER_MAX and not self._stale(statement)
+        known = _subject(statement, b"") in self._subjects
+        return not known and not self._stale(statement, self._height)
 
     def get(self, digest: bytes) -> Statement | None:
         """Return a known statement."""
@@ -78,6 +108,14 @@ class StatementPool:
     def waiting_count(self) -> int:
         """Return how many statements are not yet ordered."""
         return len(self._waiting)
+
+    def may_propose(self, height: int) -> bool:
+        """Tell whether something that waits can be listed at a height.
+
+        What waits for something else (a result for the outbox before its own, a certificate for its
+        epoch) is no reason to call for a block: views would run out with nothing to propose.
+        """
+        return bool(self._waiting) and bool(self.choose(height, ()))
 
     def has_waiting(self) -> bool:
         """Tell whether something should be proposed."""
@@ -154,8 +192,12 @@ class StatementPool:
         chosen += [digest for digest, _ in results.values()]
         return tuple((chosen + evidence)[:ITEMS_MAX])
 
-    def ordered(self, height: int, digests: tuple[bytes, ...]) -> None:
-        """A block lists these digests."""
+    def ordered(self, height: int, digests: tuple[bytes, ...]) -> list[bytes]:
+        """Note that a block lists these digests.
+
+        Returns:
+            Digests of statements forgotten that no block lists.
+        """
         self._height = max(self._height, height)
         for digest in digests:
             known = self._known.get(digest)
@@ -174,12 +216,21 @@ class StatementPool:
                     self._results[uid] = max(self._results.get(uid, 0), result.height)
                     if outbox and outboxes_before(result) == self._outboxes.get(uid, 0):
                         self._outboxes[uid] = outboxes_before(result) + 1
-                case Evidence():
-                    pass
+                case Evidence(epoch, signer):
+                    self._accused[epoch, signer] = None
         self._drop_stale(height)
+        current = self._chain.epoch_of(height + 1)
+        for key in [key for key in self._accused if not current - 1 <= key[0] <= current + 1]:
+            del self._accused[key]
+        unlisted: list[bytes] = []
         for old in [h for h in self._by_height if h <= height - RETAINED_HEIGHTS]:
             for digest in self._by_height.pop(old):
-                self._known.pop(digest, None)
+                known = self._known.pop(digest, None)
+                if known is not None:
+                    self._subjects.pop(_subject(known.statement, digest), None)
+                    if known.ordered_height is None:
+                        unlisted.append(digest)
+        return unlisted
 
     def lane_sequence(self, uid: int, collator: bytes) -> int:
         """Return the last ordered sequence of a lane."""
@@ -217,9 +268,20 @@ class StatementPool:
                 elif result.height <= self._results.get(result.uid, 0):
                     return True
                 return height is not None and self._is_over(result.epoch, height + 1)
-            case Evidence():
-                return False
+            case Evidence(epoch, signer):
+                return (epoch, signer) in self._accused
 
     def _is_over(self, epoch: int, height: int) -> bool:
         """Tell whether certificates of an epoch are admissible neither here nor later."""
         return epoch < self._chain.epoch_of(height) and not self._chain.admissible(epoch, height)
+
+
+def _subject(statement: Statement, digest: bytes) -> tuple[str, bytes]:
+    """Return what a statement is about, whoever signed it."""
+    match statement:
+        case BatchCertificate(header):
+            return "batch", header.digest()
+        case ResultCertificate(result):
+            return "result", result.encode()
+        case Evidence():
+            return "evidence", digest

@@ -24,6 +24,12 @@ COLLATORS_TOLD: Final = 2
 SEEN_MAX: Final = 100_000
 """Envelopes remembered, to spend nothing on copies."""
 
+CHECKED_AT_ONCE_MAX: Final = 128
+"""Transactions of a frame whose signatures are checked together; what follows a forgery isn't."""
+
+FORGERY_POINTS: Final = 10.0
+"""What a transaction with a bad signature costs: who is the first to send it on has checked it."""
+
 
 class Intake:
     """Admission of what arrives, and its way onward."""
@@ -88,16 +94,26 @@ class Intake:
 
         self._desk.verify([_check(t) for _, t in admitted], verified)
 
-    def arrived(self, peer: bytes, raws: Sequence[bytes]) -> None:
-        """Take transactions that a peer sent or published; whoever sent rubbish pays for it."""
+    def arrived(self, peer: bytes | None, raws: Sequence[bytes]) -> None:
+        """Take transactions that came from elsewhere; whoever sent rubbish pays for it.
+
+        Args:
+            peer: Who sent them; None when they were published, since who forwards a message checks
+                its frame only, and its origin is not known here.
+            raws: Envelopes.
+        """
         admitted: list[Transaction] = []
-        for raw in raws:
+        rest: Sequence[bytes] = ()
+        for i, raw in enumerate(raws):
+            if len(admitted) == CHECKED_AT_ONCE_MAX:
+                rest = raws[i:]
+                break
             if not self._first_time(raw):
                 continue
             try:
                 transaction = decode_transaction(raw)
             except MalformedTransactionError as error:
-                self._desk.penalize(peer, error.penalty, f"transaction: {error}")
+                self._blame(peer, error.penalty, f"transaction: {error}")
                 break  # what was admitted before it still waits for its check
             try:
                 self._admit(transaction)
@@ -114,11 +130,19 @@ class Intake:
         def verified(ok: tuple[bool, ...]) -> None:
             for transaction, fine in zip(admitted, ok, strict=True):
                 self._settle(transaction, fine)
-            if not all(ok):
-                self._desk.penalize(peer, 10.0, "transactions with bad signatures")
             self._on_pooled()
+            forged = ok.count(False)
+            if forged:
+                points = min(100.0, forged * FORGERY_POINTS)
+                self._blame(peer, points, f"{forged} transactions with bad signatures")
+            elif rest:
+                self.arrived(peer, rest)
 
         self._desk.verify([_check(t) for t in admitted], verified)
+
+    def _blame(self, peer: bytes | None, points: float, reason: str) -> None:
+        if peer is not None:
+            self._desk.penalize(peer, points, reason)
 
     def verified_before(self, transaction: Transaction) -> bool:
         """Tell whether this very envelope's signature was checked on its way into the pool."""

@@ -67,6 +67,13 @@ from p2pnode.types.statement import BatchCertificate, Statement
 SUMMARY_PERIOD_NS: Final = 1_000_000_000
 """Every so often our summary goes to one validator in turn (anti-entropy)."""
 
+OPEN_CHECKS_MAX: Final = 8192
+"""Signatures of one validator's messages that may wait for their check; a correct one stays far
+below, and what is dropped comes again: every message may be lost."""
+
+STRANGER_CHECKS_MAX: Final = 256
+"""The same for any other peer: an identity costs nothing, a check 70 µs."""
+
 STALL_NS: Final = 1_500_000_000
 """Nothing final for so long while there is demand: the summary goes to all validators."""
 
@@ -261,9 +268,9 @@ class Core:
                 self.desk.answer(given)
             case TimerFired(key):
                 self._timer(key)
-            case TopicIn(topic, peer, data):
+            case TopicIn(topic, _, data):
                 if topic == self._topic:
-                    self.intake.arrived(peer, decode_transaction_frame(data))
+                    self._published(data)
             case SubmitIn(ticket, raws):
                 self.intake.submit(ticket, raws)
             case PeerUp(peer):
@@ -288,8 +295,27 @@ class Core:
         except RemoteProtocolError as error:
             self.desk.penalize(peer, error.penalty, f"frame: {error}")
             return
+        stranger = self.chain.validator_of_peer(peer) is None
+        checks_max = STRANGER_CHECKS_MAX if stranger else OPEN_CHECKS_MAX
+        self.desk.cause = peer
         for message in messages:
-            self._message(peer, message)
+            if self.desk.open_checks(peer) >= checks_max:
+                self.desk.emit("messages_dropped", peer=peer)
+                break
+            if isinstance(message, Statements):
+                for raw in message.statements:
+                    if self.desk.open_checks(peer) < checks_max:
+                        self.ordering.statement_from(peer, raw)
+            else:
+                self._message(peer, message)
+        self.desk.cause = None
+
+    def _published(self, data: bytes) -> None:
+        try:
+            raws = decode_transaction_frame(data)
+        except RemoteProtocolError:
+            return  # the network's validator has judged it, and whoever forwarded it
+        self.intake.arrived(None, raws)
 
     def _message(self, peer: bytes, message: Message) -> None:
         match message:
@@ -308,9 +334,8 @@ class Core:
                     self.lanes.stored_from(peer, message)
             case ResultVote():
                 self.pipeline.vote_from(peer, message)
-            case Statements(statements):
-                for raw in statements:
-                    self.ordering.statement_from(peer, raw)
+            case Statements():
+                raise AssertionError("statements are counted one by one, see _frame")
             case Transactions(raws):
                 self.intake.arrived(peer, raws)
             case _:

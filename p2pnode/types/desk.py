@@ -37,6 +37,10 @@ class Desk:
         """Monotonic time of the input being handled."""
         self.wall_ms = 0
         """Wall clock of the input being handled."""
+        self.cause: bytes | None = None
+        """Peer whose message is being handled: the signature checks asked for are its doing."""
+        self._causes: dict[int, tuple[bytes, int]] = {}
+        self._open: dict[bytes, int] = {}
         self._effects: list[Effect] = []
         self._waiting: dict[int, Callable[..., None]] = {}
         self._ticket = 0
@@ -49,6 +53,10 @@ class Desk:
     def waiting(self) -> int:
         """Return how many questions are open."""
         return len(self._waiting)
+
+    def open_checks(self, peer: bytes) -> int:
+        """Return how many signatures wait for their check because of a peer's messages."""
+        return self._open.get(peer, 0)
 
     # --- questions -------------------------------------------------------------------------------
 
@@ -73,7 +81,11 @@ class Desk:
         if not checks:
             then(())
             return
-        self._effects.append(Verify(self._ask(then), tuple(checks)))
+        ticket = self._ask(then)
+        if self.cause is not None:
+            self._causes[ticket] = self.cause, len(checks)
+            self._open[self.cause] = self._open.get(self.cause, 0) + len(checks)
+        self._effects.append(Verify(ticket, tuple(checks)))
 
     def request(
         self,
@@ -88,6 +100,11 @@ class Desk:
 
     def answer(self, given: SignedIn | VerifiedIn | AnswerIn) -> None:
         """Hand an answer to who asked."""
+        cause, count = self._causes.pop(given.ticket, (None, 0))
+        if cause is not None:
+            self._open[cause] -= count
+            if not self._open[cause]:
+                del self._open[cause]
         then = self._waiting.pop(given.ticket, None)
         if then is None:
             return

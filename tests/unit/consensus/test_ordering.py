@@ -618,7 +618,7 @@ def test_a_proposal_keeps_the_pace() -> None:
 )
 def test_more_than_64_statements_are_proposed_at_once(count: int, at_once: bool) -> None:
     at = At()
-    at.knows(*(evidence(CHAIN, 3, view) for view in range(count)))
+    at.knows(*(batch_certificate(CHAIN, sequence=i + 1) for i in range(count)))
     at.engine_does(question(not_before_ns=at.bench.desk.now_ns + INTERVAL_NS))
     assert len(built(at)) == at_once
 
