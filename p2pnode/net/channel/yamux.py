@@ -71,6 +71,9 @@ BODY_BYTES_MAX: Final = PLAINTEXT_BYTES_MAX - HEADER_BYTES
 OUTPUT_BYTES: Final = 2 * PLAINTEXT_BYTES_MAX
 """Sent at a time: more costs hardly less, and keeps small messages waiting."""
 
+FAREWELL_BYTES_MAX: Final = 64 << 10
+"""What is kept of streams that were reset while something was unsent."""
+
 _BODY_BYTES_MIN: Final = 1024
 """A message is not cut for less than this."""
 
@@ -102,6 +105,7 @@ class Yamux:
         self._reserved_bytes = 0
         self._stray_allowed_bytes = 0
         self._control = bytearray()
+        self._farewell = bytearray()
         self._ready: deque[StreamState] = deque()
         # The decoder: a header cut short, or the frame whose body is coming.
         self._rest = b""
@@ -351,11 +355,21 @@ class Yamux:
     def reset(self, stream: StreamState) -> None:
         """End a stream at once, in both directions; repeatable.
 
-        What was written and not sent, received and not read, is dropped.
+        What was received and not read is dropped. What was written still goes before the reset, as
+        far as it is little and the window allows it: other implementations do so, and who answers
+        and then resets counts on it.
         """
         if not stream.is_gone:
             self._resets_sent += 1
-            self._say(WINDOW_UPDATE, RST, stream.stream_id, 0)
+            sendable_bytes = min(stream.unsent_bytes, stream.send_window_bytes)
+            if 0 < sendable_bytes <= FAREWELL_BYTES_MAX - len(self._farewell):
+                pieces: list[bytes | memoryview] = []
+                self._take_frame(stream, sendable_bytes, pieces)
+                self._farewell += b"".join(pieces)
+                self._farewell += header(WINDOW_UPDATE, RST, stream.stream_id, 0)
+                self._frames_sent += 1
+            else:
+                self._say(WINDOW_UPDATE, RST, stream.stream_id, 0)
             if not stream.fin_received:
                 self._stray_allowed_bytes += stream.recv_window_bytes
         self._end(stream, keep_received=False)
@@ -429,7 +443,7 @@ class Yamux:
     @property
     def has_output(self) -> bool:
         """Whether `data_to_send` would return something."""
-        return bool(self._control or self._ready)
+        return bool(self._control or self._farewell or self._ready)
 
     def data_to_send(self, size_bytes_max: int = OUTPUT_BYTES) -> bytes:
         """Return what is to be sent next: all control frames, then data, streams in turn.
@@ -442,6 +456,10 @@ class Yamux:
         if size:
             pieces.append(bytes(self._control))
             self._control.clear()
+        if self._farewell:
+            pieces.append(bytes(self._farewell))
+            size += len(self._farewell)
+            self._farewell.clear()
         ready = self._ready
         self.sent_streams.clear()
         while ready:
@@ -566,6 +584,7 @@ class Yamux:
         for stream in list(self._streams.values()):
             self._end(stream, keep_received=True)
         self._ready.clear()
+        self._farewell.clear()
 
     def statistics(self) -> YamuxStatistics:
         """Return state and totals."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import trio
@@ -201,6 +201,15 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
             del host.multiselect.handlers[protocol]
     swarm.set_stream_handler(on_stream)  # type: ignore[arg-type]
     return host, swarm
+
+
+def announce(host: BasicHost, protocols: Iterable[bytes]) -> None:
+    """Let identify name protocols; other implementations gossip only with who says it does.
+
+    Their streams go to the swarm's stream handler like all others.
+    """
+    for name in protocols:
+        host.multiselect.handlers.setdefault(TProtocol(name.decode()), None)
 
 
 def _make_upgrader(config: NetworkConfig, key_pair: KeyPair) -> TransportUpgrader:

@@ -26,7 +26,13 @@ from p2pnode.net.book import AddressBook, Origin, acceptable, with_observed_ip
 from p2pnode.net.config import NetworkConfig, NetworkConfigError
 from p2pnode.net.framing import OwnFrameTooLargeError
 from p2pnode.net.libp2p.gossip import Gossip
-from p2pnode.net.libp2p.host import abort, check_port_is_free, listen, make_host
+from p2pnode.net.libp2p.host import (
+    abort,
+    announce,
+    check_port_is_free,
+    listen,
+    make_host,
+)
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver
 from p2pnode.net.libp2p.requests import Handler, RequestServer
 from p2pnode.net.libp2p.router import MESHSUB
@@ -181,6 +187,7 @@ class Libp2pNetwork:
         if self._nursery is not None:
             raise UsedOnceError("this network has run already")
         check_port_is_free(self._config.host, self._config.port)
+        announce(self._host, self._handlers)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._shut_when_cancelled)

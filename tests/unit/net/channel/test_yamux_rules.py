@@ -454,12 +454,36 @@ def test_what_both_sides_have_finished_can_still_be_read() -> None:
     assert pair.b.statistics().reserved_bytes == 0
 
 
+def test_what_was_written_goes_before_the_reset_if_it_is_little() -> None:
+    pair = Pair()
+    ours, _ = pair.open()
+    pair.a.write(ours, b"an")
+    pair.a.write(ours, b"swer")
+    pair.a.reset(ours)
+    assert frames(send_all(pair.a)) == [
+        (DATA, 0, 1, 6, b"answer"),
+        (WINDOW_UPDATE, RST, 1, 0, b""),
+    ]
+
+
+def test_what_streams_leave_to_be_sent_when_they_are_reset_is_bounded() -> None:
+    pair = Pair()
+    streams = [pair.a.open() for _ in range(20)]
+    pair.pump()
+    for stream in streams:
+        pair.a.write(stream, bytes(10_000))
+        pair.a.reset(stream)
+    sent = frames(pair.a.data_to_send())
+    assert sum(f[3] for f in sent if f[0] == DATA) == 60_000
+    assert sorted(f[2] for f in sent if f[1] == RST) == [s.stream_id for s in streams]
+
+
 def test_a_reset_wakes_both_sides_and_drops_what_is_under_way() -> None:
     pair = Pair()
     ours, theirs = pair.open()
     pair.a.write(ours, b"lost")
     pair.pump()
-    pair.a.write(ours, b"never sent")
+    pair.a.write(ours, bytes(100_000))
     pair.a.reset(ours)
     pair.a.reset(ours)
     assert frames(send_all(pair.a)) == [(WINDOW_UPDATE, RST, 1, 0, b"")]
