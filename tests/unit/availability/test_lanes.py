@@ -11,7 +11,7 @@ from p2pnode import crypto
 from p2pnode.availability.certificate import certificate_claims
 from p2pnode.availability.custody import Custody, CustodyConfig
 from p2pnode.availability.dispersal import Dispersal, DispersalConfig
-from p2pnode.availability.lanes import LEAD_NS, Lanes
+from p2pnode.availability.lanes import LEAD_NS, PATIENCE_NS, Lanes
 from p2pnode.availability.shelf import Shelf
 from p2pnode.execution.block import ReadyBatch
 from p2pnode.mempool.admission import Rules
@@ -232,6 +232,27 @@ def test_no_batch_is_packed_while_another_waits() -> None:
     assert len(at.sent()) == 1
 
 
+def test_patience_with_other_lanes_ends() -> None:
+    # One lane that always has batches waiting would keep every other empty.
+    at = At()
+    at.waiting = 1
+    at.pooled()
+    pooled_ns = at.bench.desk.now_ns
+    at.lanes.wake()
+    assert at.armed() == pooled_ns + PATIENCE_NS
+    at.bench.pass_ns(PATIENCE_NS - 1)
+    at.lanes.fired("due")
+    assert at.sent() == []
+    at.bench.pass_ns(1)
+    at.lanes.fired("due")
+    assert len(at.sent()) == 1
+    # With our own batch there is no such end: it is sent again until it is certified.
+    at.pooled(user=1)
+    at.bench.pass_ns(2 * PATIENCE_NS)
+    at.lanes.wake()
+    assert at.sent() == []
+
+
 def test_no_batch_is_packed_while_our_own_is_on_its_way() -> None:
     at = At()
     header = at.pack()
@@ -266,6 +287,17 @@ def test_a_full_batch_goes_at_once_and_one_may_queue_behind_another() -> None:
     assert len(at.sent()) == 1
     at.waiting = 2
     at.pooled(8, user=1)
+    at.lanes.wake()
+    assert at.sent() == [], "one deep"
+
+
+def test_a_full_batch_may_follow_our_own_that_is_on_its_way() -> None:
+    at = At(chain=SMALL)
+    for user in (0, 1):
+        at.pooled(8, user=user)
+        at.lanes.wake()
+        assert len(at.sent()) == 1, user
+    at.pooled(8, user=2)
     at.lanes.wake()
     assert at.sent() == [], "one deep"
 

@@ -459,6 +459,15 @@ def test_bodies_that_nobody_asked_about_take_no_room_on_disk_and_little_in_memor
     assert len(at.wanted()) == 1
 
 
+def test_a_strangers_payload_is_not_even_put_aside() -> None:
+    at = At()
+    body = make_payload(CHAIN, 1).encode()
+    at.ordering.payload_from(b"stranger", body)
+    at.ask(digest_of(body))
+    assert at.verdicts() == []
+    assert at.wanted() == [(peer(1), [PAYLOAD + digest_of(body)])]
+
+
 def test_a_question_that_a_final_height_answers_is_dropped() -> None:
     at = At()
     at.ask(bytes(32))

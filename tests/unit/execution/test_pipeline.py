@@ -251,6 +251,17 @@ def test_one_who_gathers_later_counts_what_came_earlier() -> None:
     assert len(life.certified) == 1
 
 
+def test_one_who_has_been_told_by_others_that_time_is_over_counts_itself_too() -> None:
+    life = Life(me=0)
+    mine = run_one(life, 1)
+    life.retry()
+    # Others are two attempts ahead of us, and it is our turn there already.
+    for signer in (1, 2):
+        life.pipeline.vote_from(peer(signer), vote(mine, signer))
+    life.bench.settle()
+    assert len(life.certified) == 1
+
+
 def test_an_ordered_result_is_not_sent_again() -> None:
     life = Life(me=0)
     mine = run_one(life, 1)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
 from p2pnode import crypto
 from p2pnode.errors import P2PNodeError
 from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
+from p2pnode.mempool import intake as module
 from p2pnode.mempool.admission import BadSignature, InsufficientBalance, NonceTooLow, Rules
 from p2pnode.mempool.intake import GOSSIP_WAIT_NS, Intake
 from p2pnode.mempool.pool import Pool, PoolConfig
 from p2pnode.types.chain import Chain
 from p2pnode.types.effects import ArmTimer, Lane, Penalize, Publish, Reply, SendTo, Verify
 from p2pnode.types.messages import Transactions, decode_frame, join_frame
-from p2pnode.types.transaction import MalformedTransactionError, decode_transaction
+from p2pnode.types.transaction import (
+    MalformedTransactionError,
+    Transaction,
+    decode_transaction,
+)
 from tests.spine import KEYS, MS, RICH, USERS, Bench, forged, make_chain, peer, transaction
 
 STRANGER = b"stranger"
@@ -186,6 +193,24 @@ def test_copies_cost_one_check() -> None:
         at.bench.settle()
     assert at.bench.verified_count == 1
     assert at.bench.take(Penalize) == []
+
+
+def test_a_copy_is_known_by_its_bytes_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[bytes] = []
+
+    def counting(raw: bytes) -> Transaction:
+        decoded.append(raw)
+        return decode_transaction(raw)
+
+    monkeypatch.setattr(module, "decode_transaction", counting)
+    at = Desk()
+    raw = transaction(at.chain).raw
+    for sender in (b"a", b"b", b"c"):
+        at.intake.arrived(sender, [raw])
+        at.bench.settle()
+    assert decoded == [raw]
 
 
 def test_what_we_submitted_ourselves_costs_nothing_when_it_comes_back() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from p2pnode import codec
 from p2pnode.node.inputs import decode_input, encode_input
+from p2pnode.types import effects as fx
 from p2pnode.types.effects import TimerFired
 
 
@@ -38,6 +39,31 @@ def test_a_timers_key_keeps_its_types(key: Hashable) -> None:
 def test_a_key_that_cannot_be_recorded_is_a_programmers_error() -> None:
     with pytest.raises(AssertionError, match=r"1\.5"):
         encode_input(0, TimerFired((1.5,)))
+
+
+EVERY_KIND: list[fx.Input] = [
+    fx.FrameIn(b"peer", b"frame"),
+    fx.TopicIn("topic", b"peer", b"data"),
+    fx.PeerUp(b"peer"),
+    fx.PeerDown(b"peer"),
+    fx.TimerFired(("core", "summary")),
+    fx.SignedIn(1, b"signature"),
+    fx.SignedIn(2, None),
+    fx.VerifiedIn(3, (True, False, True, True)),
+    fx.AnswerIn(4, b"body"),
+    fx.AnswerIn(5, None),
+    fx.SubmitIn(6, (b"raw", b"")),
+    fx.RttIn(7),
+]
+
+
+@pytest.mark.parametrize("given_", EVERY_KIND, ids=repr)
+def test_every_kind_of_input_is_read_as_it_was_written(given_: fx.Input) -> None:
+    assert decode_input(encode_input(99, given_)) == (99, given_)
+
+
+def test_no_kind_of_input_is_forgotten_here() -> None:
+    assert {type(given_) for given_ in EVERY_KIND} == set(fx.Input.__args__)  # type: ignore[attr-defined]
 
 
 JUNK: dict[str, codec.Encodable] = {

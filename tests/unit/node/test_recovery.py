@@ -291,7 +291,10 @@ def test_records_of_other_keys_and_chains_are_passed_over() -> None:
     assert log_of(cluster, shell).last_vote is not None
     other = SecretKey(bytes(32))
     assert log_of(cluster, shell, other) == LogState((), None, 1)
-    chain = Cluster(1, engine="solo", seed=2).chain
+    # The same key on another chain.
+    chain = Cluster(1, engine="solo", heartbeat_ms=101, block_interval_ms=100).chain
+    assert chain.id != cluster.chain.id
+    assert chain.validator_index(shell.key.public) == 0
     records = shell.log.records()
     assert read_log(chain, records, 0, KIND, shell.key) == LogState((), None, 1)
     assert read_log(cluster.chain, records, 0, KIND, None).next_sequence == 1

@@ -683,6 +683,21 @@ async def test_a_timer_armed_by_a_timer_fires_in_its_turn(autojump_clock: MockCl
     ]
 
 
+async def test_a_timer_due_at_once_with_another_may_still_be_moved_or_cancelled_by_it(
+    autojump_clock: MockClock,
+) -> None:
+    rig = Rig()
+
+    def answers(given: fx.Input) -> list[fx.Effect]:
+        if given == fx.TimerFired("first"):
+            return [fx.ArmTimer("moved", at(0.75)), fx.DisarmTimer("cancelled")]
+        return []
+
+    rig.core.answers = answers
+    due = [fx.ArmTimer(key, at(0.5)) for key in ("first", "moved", "cancelled")]
+    assert await fired(rig, 1.9, *due) == [(0.5, "first"), (0.75, "moved")]
+
+
 async def test_an_earlier_timer_wakes_the_one_who_sleeps(autojump_clock: MockClock) -> None:
     rig = Rig()
     async with trio.open_nursery() as nursery:

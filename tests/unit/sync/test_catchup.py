@@ -183,6 +183,7 @@ BAD_ANSWERS: dict[str, Callable[[list[Block]], bytes]] = {
     "no block": lambda blocks: encode_answer([(b"junk", [])]),
     "too many blocks": lambda blocks: answer([blocks[0]] * (BLOCKS_MAX + 1)),
     "wrong height": lambda blocks: answer([replace(blocks[0], height=2)]),
+    "a wrong height below": lambda blocks: answer([replace(blocks[0], height=9), blocks[1]]),
     "a gap": lambda blocks: answer([blocks[0], blocks[2]]),
     "the second first": lambda blocks: answer(blocks[1:]),
     "wrong chain": wrong_chain,
