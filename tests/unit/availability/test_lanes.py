@@ -293,13 +293,12 @@ def test_a_full_batch_goes_at_once_and_one_may_queue_behind_another() -> None:
 
 def test_a_full_batch_may_follow_our_own_that_is_on_its_way() -> None:
     at = At(chain=SMALL)
-    for user in (0, 1):
-        at.pooled(8, user=user)
-        at.lanes.wake()
-        assert len(at.sent()) == 1, user
-    at.pooled(8, user=2)
+    at.pooled(12)
     at.lanes.wake()
-    assert at.sent() == [], "one deep"
+    assert len(at.sent()) == 2, "one behind the other"
+    assert at.pool.ready_bytes >= SMALL.genesis.parameters.batch_bytes_max
+    at.lanes.wake()
+    assert at.sent() == []
 
 
 def test_out_of_turn_nothing_is_packed_before_the_others_had_their_chance() -> None:
