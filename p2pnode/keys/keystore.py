@@ -206,7 +206,11 @@ def replace(
     new = path.with_name(f"{path.name}.new")
     try:
         new.unlink(missing_ok=True)
+        before = path.stat()
         _write_new(new, text)
+        if before.st_uid != os.geteuid():
+            # Root does this for the user of a service, who is to read it at the next start.
+            os.chown(new, before.st_uid, before.st_gid)
         new.replace(path)
         _sync_folder(path.parent)
     except OSError as error:

@@ -238,3 +238,13 @@ def test_a_key_is_replaced_in_place_whole_or_not_at_all(
     assert path.stat().st_mode & 0o777 == 0o600
     assert keystore.load(path, Purpose.NODE, b"p").secret.seed == key.secret.seed
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_a_key_that_root_replaces_stays_its_owners(path: Path) -> None:
+    key = keystore.generate(Purpose.NODE)
+    keystore.write(path, key)
+    os.chown(path, 65534, 65534)
+    keystore.replace(path, key, b"p", cost=CHEAP)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (65534, 65534, 0o600)
