@@ -112,6 +112,11 @@ class Session:
             nursery.start_soon(self._run_gossip)
             nursery.start_soon(self._run_pings)
             await self.connection.event_closed.wait()
+            failure = getattr(self.connection.muxed_conn, "failure", None)
+            if failure is not None:
+                # Our own muxer tells what rule the peer has broken.
+                self.reason = str(failure)
+                self._on_nonsense(failure)
             # The connection is gone: nothing that goes on can be hurt by cancelling its streams.
             for pool in self._pools.values():
                 pool.close()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from libp2p.pubsub.pb import rpc_pb2
 
 from p2pnode.net.libp2p import Libp2pNetwork, NetworkLimits
 from p2pnode.net.libp2p.streams import encode_varint
-from p2pnode.ports import FrameReceived, Lane, PeerConnected, Published, Verdict
+from p2pnode.ports import FrameReceived, Lane, PeerConnected, PeerLost, Published, Verdict
 from tests.e2e.net.hostile import MESHSUB, Hostile, Victim, hostile_peer, stock_victim
 from tests.e2e.net.libp2p_helpers import CHAIN, make, network
 from tests.unit.net.network_contract import running, take, until
@@ -411,3 +412,22 @@ async def test_one_write_of_many_messages_is_read_whole() -> None:
             await stream.write(joined[start : start + 777])
         messages = await take(ours, Published, 50)
         assert [int(m.data) for m in messages] == list(range(50))
+
+
+async def test_peer_that_sends_more_than_it_may_is_cut_off_and_named() -> None:
+    ours = network(0, own_channel=True)
+    async with running([ours]), hostile_peer() as hostile:
+        await hostile.connect(ours.address)
+        stream = await hostile.raw_stream()
+        muxer = stream.muxed_stream.conn
+        body = bytes(60_000)
+        head = struct.pack(">BBHII", 0, 0, 0, stream.muxed_stream.stream_id, len(body))
+        with suppress(Exception):
+            # The stream is reset, for it asks for no protocol; what is late is bounded, too.
+            for _ in range(100):
+                await muxer._write_frame(head + body)
+        (lost,) = await take(ours, PeerLost, 1)
+        assert "60000 bytes on stream" in lost.reason
+        await hostile.connect(ours.address)
+        await until(lambda: bool(ours.peers()))
+        assert ours.peers()[0].score < -40
