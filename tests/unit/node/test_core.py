@@ -45,8 +45,10 @@ def test_an_empty_frame_does_nothing() -> None:
 
 
 def test_a_topic_that_is_not_ours_is_ignored() -> None:
-    _, node = quiet()
-    assert node.input(fx.TopicIn("other", STRANGER, b"junk")) == []
+    cluster, node = quiet()
+    t = cluster.transfer(0)
+    assert node.input(fx.TopicIn("other", STRANGER, encode_frame([t.raw]))) == []
+    assert t.id not in node.core.pool
 
 
 def test_a_timer_of_nobody_is_a_bug() -> None:
