@@ -157,6 +157,7 @@ class Core:
 
     def __init__(self, trail: list[Any]) -> None:
         self.trail = trail
+        self.may_sign = True
         self.told: list[tuple[int, fx.Input]] = []
         self.at_start: list[fx.Effect] = []
         self.answers: Callable[[fx.Input], list[fx.Effect]] = lambda given: []
