@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -40,6 +41,7 @@ COMPARED: Final = {
     "cpu_ms_per_frame_and_side": "cost",
     "cpu_ms_per_round_trip_and_side": "cost",
     "cpu_ms_per_s_and_node": "cost",
+    "cpu_ms_per_megabyte": "cost",
     "round_trips_per_s": "speed",
     "streams_per_s": "speed",
     "megabytes_per_s": "speed",
@@ -254,7 +256,7 @@ async def bench_streams(pair: RawPair, for_s: float, emit: Emit) -> None:
     pair.is_echo = False
     for size_bytes in (1 << 16, 1 << 20):
         stream, data, sent_bytes, pair.sunk_bytes = await pair.open(), bytes(size_bytes), 0, 0
-        began_s = time.perf_counter()
+        cpu_s, began_s = time.process_time(), time.perf_counter()
         while time.perf_counter() - began_s < for_s:
             await stream.write(data)
             sent_bytes += size_bytes
@@ -264,6 +266,7 @@ async def bench_streams(pair: RawPair, for_s: float, emit: Emit) -> None:
             {
                 "what": f"stream, bulk, pieces of {size_bytes} B",
                 "megabytes_per_s": sent_bytes / (time.perf_counter() - began_s) / 1e6,
+                "cpu_ms_per_megabyte": (time.process_time() - cpu_s) * 1e9 / sent_bytes,
             }
         )
         await stream.reset()
@@ -331,9 +334,18 @@ async def bench_libp2p_gossip(count: int, size_bytes: int, rate: float, for_s: f
     return result
 
 
-async def bench(nodes_counts: Sequence[int], for_s: float, own_channel: bool, emit: Emit) -> None:
+async def bench_raw(for_s: float, own_channel: bool, emit: Emit) -> None:
     async with raw_pair(own_channel) as pair:
         await bench_streams(pair, for_s, emit)
+
+
+def medians(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the median of each figure over the rounds of one measurement."""
+    numbers = {k: statistics.median(r[k] for r in rounds) for k in rounds[0] if k != "what"}
+    return {"what": rounds[0]["what"], "rounds": len(rounds), **numbers}
+
+
+async def bench(nodes_counts: Sequence[int], for_s: float, own_channel: bool, emit: Emit) -> None:
     for nodes_count in nodes_counts:
         async with connected(nodes_count, own_channel) as nodes:
             emit(await bench_idle(nodes, for_s))
@@ -361,7 +373,7 @@ def run(function: Any, *arguments: Any) -> Any:
     try:
         trio.run(keep)
     except* Exception as group:
-        if result is None and function is not bench:
+        if result is None and function not in (bench, bench_raw):
             raise
         print(f"(taken down with {group.exceptions[0]!r})", file=sys.stderr)
     return result
@@ -386,8 +398,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stack", choices=("stock", "own", "both"), default="own")
     parser.add_argument(
-        "--nodes", type=int, nargs="+", default=[4], help="nodes, all connected to all"
+        "--nodes",
+        type=int,
+        nargs="+",
+        default=[4],
+        help="nodes, all connected to all; 0 measures streams only",
     )
+    parser.add_argument("--rounds", type=int, default=3, help="of streams, the stacks in turn")
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
@@ -399,8 +416,18 @@ def main() -> None:
         figures = (f"{k} {v:.3g}" for k, v in result.items() if k not in ("what", "stack"))
         print(f"{result['stack']:12} {result['what']:48} {', '.join(figures)}", flush=True)
 
+    stacks = ("stock", "own") if arguments.stack == "both" else (arguments.stack,)
+    # In turn, because what else the machine does changes over minutes.
+    raw: dict[str, dict[str, list[dict[str, Any]]]] = {stack: {} for stack in stacks}
+    for _ in range(arguments.rounds):
+        for stack in stacks:
+
+            def note(result: dict[str, Any], *, kept: Any = raw[stack]) -> None:
+                kept.setdefault(result["what"], []).append(result)
+
+            run(bench_raw, arguments.seconds, stack == "own", note)
     results: dict[str, dict[str, dict[str, Any]]] = {}
-    for stack in ("stock", "own") if arguments.stack == "both" else (arguments.stack,):
+    for stack in stacks:
         kept = results[stack] = {}
 
         def keep(
@@ -409,6 +436,10 @@ def main() -> None:
             kept[result["what"]] = result
             emit({"stack": stack, **result})
 
+        for rounds in raw[stack].values():
+            keep(medians(rounds))
+        if arguments.nodes == [0]:
+            continue
         run(bench, arguments.nodes, arguments.seconds, stack == "own", keep)
         if stack == "stock":
             for count in arguments.nodes:
