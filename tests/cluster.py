@@ -65,7 +65,6 @@ class Shell:
         self.log = MemoryLog()
         self.lives = 0
         self.up = False
-        self.start()
 
     def start(self) -> None:
         """Begin a life from store and log."""
@@ -90,6 +89,7 @@ class Shell:
         self.server = StoreServer(self.store)
         self.timers: dict[Hashable, tuple[int, int]] = {}
         self.replies: dict[int, tuple[object, ...]] = {}
+        self._unsigned: list[fx.Sign] = []
         self.lives += 1
         self.up = True
         self.perform(self.core.start(self.cluster.now_ns(), self.cluster.wall_ms()))
@@ -134,8 +134,8 @@ class Shell:
                     self.store.commit(writes, sync=True)
                 case fx.Append(record, _):
                     self.log.append(record)
-                case fx.Sign(ticket):
-                    answers.append(fx.SignedIn(ticket, self._sign(effect)))
+                case fx.Sign():
+                    self._unsigned.append(effect)
                 case fx.Verify(ticket, checks):
                     ok = tuple(cluster.verify(check) for check in checks)
                     answers.append(fx.VerifiedIn(ticket, ok))
@@ -161,6 +161,9 @@ class Shell:
                     cluster.penalties.append(Penalty(self.index, peer, points, reason))
                 case fx.Emit(event, data):
                     cluster.emitted(self, event, dict(data))
+        if getattr(self.core, "may_sign", True):
+            unsigned, self._unsigned = self._unsigned, []
+            answers += [fx.SignedIn(effect.ticket, self._sign(effect)) for effect in unsigned]
         for answer in answers:
             self.input(answer)
 
@@ -246,6 +249,8 @@ class Cluster:
         self.shells: list[Shell] = []
         for index in range(validators):
             self.shells.append(Shell(self, index))
+        for shell in self.shells:
+            shell.start()
 
     def now_ns(self) -> int:
         """Monotonic time, the same everywhere."""

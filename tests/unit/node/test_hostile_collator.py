@@ -144,6 +144,7 @@ def test_a_lane_that_always_has_batches_waiting_starves_nobody() -> None:
 def test_the_same_offer_again_is_answered_without_writing_it_again() -> None:
     cluster = Cluster()
     made = make_batch(cluster, 1, [b"rubbish"])
+    cluster.run(S)
     offer(cluster, *made)
     node = cluster.shells[0]
     inputs: list[fx.Input] = []
