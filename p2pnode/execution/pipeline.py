@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from p2pnode import codec
@@ -45,6 +46,9 @@ SIGNER_HEIGHTS_KEPT: Final = 256
 """Heights whose results the signer still remembers below the newest one."""
 
 META_BYTES_MAX: Final = 1 << 20
+
+BLOCKS_AHEAD_MAX: Final = 16
+"""Blocks whose batches are fetched at once; far fewer than the shelf holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,10 @@ class Pipeline:
             block, statements = self._blocks[0]
             batches = self._gather(statements)
             if batches is None:
+                # The next heights' batches are fetched meanwhile: one after the other, each behind
+                # the timeout of a silent peer, they would come more slowly than new blocks.
+                for _, later in islice(self._blocks, 1, BLOCKS_AHEAD_MAX):
+                    self._gather(later)
                 return
             self._blocks.popleft()
             self._execute(block, statements, batches)

@@ -67,6 +67,8 @@ class Fetcher:
         self._desk = desk
         self._wanted: dict[bytes, _Wanted] = {}
         self._connected: dict[bytes, None] = {}
+        self._silent: dict[bytes, None] = {}
+        """Connected peers that left our last request unanswered."""
         self._timer_ns: int | None = None
 
     def wanted_count(self) -> int:
@@ -76,6 +78,7 @@ class Fetcher:
     def connected(self, peer: bytes) -> None:
         """A peer can be asked."""
         self._connected[peer] = None
+        self._silent.pop(peer, None)
         for wanted in self._wanted.values():
             wanted.next_ns = min(wanted.next_ns, self._desk.now_ns)
         self._ask()
@@ -83,6 +86,7 @@ class Fetcher:
     def lost(self, peer: bytes) -> None:
         """A peer can't be asked any more."""
         self._connected.pop(peer, None)
+        self._silent.pop(peer, None)
 
     def want(
         self,
@@ -152,6 +156,8 @@ class Fetcher:
         order += [p for p in self._connected if p not in wanted.hints]
         if not order:
             return None
+        # Who did not answer lately comes last: a silent peer costs a timeout each time.
+        order.sort(key=lambda p: p in self._silent)
         return order[wanted.tries % len(order)]
 
     def _request(self, peer: bytes, names: list[bytes]) -> None:
@@ -167,7 +173,11 @@ class Fetcher:
 
     def _answered(self, peer: bytes, names: list[bytes], body: bytes | None) -> None:
         items: tuple[bytes, ...] = ()
-        if body is not None:
+        if body is None:
+            if peer in self._connected:
+                self._silent[peer] = None
+        else:
+            self._silent.pop(peer, None)
             try:
                 items = decode_list(
                     body,
