@@ -156,6 +156,11 @@ class Core:
         self.chain = chain
         self.identity = identity
         self._recovered = recovered
+        self._newcomer = (
+            recovered.forgetful and recovered.head is None and identity.index is not None
+        )
+        self._told: dict[int, int] = {}
+        """Final heights that validators told a newcomer, by index."""
         self._started_ns = 0
         self._summary_turn = 0
         self._connected: dict[bytes, None] = {}
@@ -256,6 +261,8 @@ class Core:
         for block, statements in r.unexecuted:
             self.pipeline.block(block, statements)
         self.desk.arm(("core", "summary"), now_ns + SUMMARY_PERIOD_NS)
+        if self._newcomer:
+            self._judge_start()
         return self.desk.drain()
 
     def handle(self, now_ns: int, wall_ms: int, given: Input) -> list[Effect]:
@@ -343,10 +350,14 @@ class Core:
 
     def _heard(self, peer: bytes, height: int) -> None:
         """A peer told how far its chain is final."""
+        index = self.chain.validator_of_peer(peer)
+        if self._newcomer and index is not None:
+            self._told[index] = height
+            self._judge_start()
         if peer not in self._connected:
             return  # a frame that arrives after its connection ended
         self.catchup.heard(peer, height)
-        if height < self.ordering.height and self.chain.validator_of_peer(peer) is None:
+        if height < self.ordering.height and index is None:
             # Validators tell each other in turn; an observer hears only who answers it.
             self.ordering.host.send_summary([peer], self.ordering.height)
 
@@ -418,8 +429,41 @@ class Core:
         """Tell whether a batch certificate is about to come."""
         return self.lanes is not None and self.lanes.expected()
 
+    @property
+    def may_sign(self) -> bool:
+        """Whether signatures may be made yet; until then the shell lets them wait.
+
+        A validator without any memory either begins with its chain or has lost earlier lives; its
+        peers know. A quorum has to be there before anything can be decided, so waiting to hear one
+        costs nothing.
+        """
+        return not self._newcomer
+
+    def _judge_start(self) -> None:
+        """Tell from what validators say whether the chain begins or is under way."""
+        validators = self.chain.validators_of(0)
+        total = sum(v.power for v in validators)
+        needed = quorum_of(total)
+        beginning = sum(
+            v.power
+            for i, v in enumerate(validators)
+            if i == self.identity.index or self._told.get(i, LAG_HEIGHTS) < LAG_HEIGHTS
+        )
+        vouched, power = 0, 0
+        for height, i in sorted(((h, i) for i, h in self._told.items()), reverse=True):
+            power += validators[i].power
+            if power > total - needed:
+                vouched = height  # somebody correct is that far
+                break
+        if vouched >= LAG_HEIGHTS:
+            self.desk.add(Observe(self.chain.epoch_of(vouched + 1)))
+            self._newcomer = False
+        elif beginning >= needed:
+            self._newcomer = False
+
     def synced(self, height: int) -> None:
         """Block sync brought us to a height."""
+        self._newcomer = False
         if self._recovered.forgetful and not self.ordering.host.statistics().drafts_signed:
             # A validator without memory that finds the chain under way may have signed in this
             # epoch, in a life it has lost.

@@ -150,6 +150,8 @@ class Shell:
         self._record = record
         self._before_effect = before_effect
         self._ordered: deque[Effect] = deque()
+        self._unsigned: list[Sign] = []
+        """What a core asked to sign before it may."""
         self._work = trio.Event()
         self._timers: dict[Hashable, tuple[int, int]] = {}
         self._heap: list[tuple[int, int, Hashable]] = []
@@ -249,8 +251,13 @@ class Shell:
                     self._ports.network.penalize(peer, points, reason)
                 case Emit():
                     self._on_event(effect)
+                case Sign() if not self._core.may_sign:
+                    self._unsigned.append(effect)
                 case _:
                     self._ordered.append(effect)
+        if self._unsigned and self._core.may_sign:
+            self._ordered.extend(self._unsigned)
+            self._unsigned.clear()
         if self._ordered:
             self._work.set()
         for answer in checked:
