@@ -332,6 +332,19 @@ async def test_a_refused_signature_holds_nothing_back() -> None:
     assert [e.event for e in rig.events] == ["signature_refused"]
 
 
+async def test_signatures_wait_until_the_core_may_sign_and_nothing_else_does() -> None:
+    rig = Rig()
+    rig.core.may_sign = False
+    async with rig.running():
+        trail = await rig.do(sign(1, 1), send(1), sign(2, 2))
+        assert trail == [("sent", A, Lane.VOTE, [1])]
+        rig.core.may_sign = True
+        trail = await rig.do(send(2))
+    assert [given.ticket for given in trail if isinstance(given, fx.SignedIn)] == [1, 2]
+    assert trail[0] == ("sent", A, Lane.VOTE, [2])
+    assert trail.count(("log synced",)) == 1
+
+
 async def test_a_node_without_a_key_signs_nothing() -> None:
     async with Rig(signs=False).running() as rig:
         trail = await rig.do(sign(1), fx.Forget(KIND, 0, (5,)), fx.Observe(3), send(1))
