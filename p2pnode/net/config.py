@@ -82,7 +82,7 @@ class NetworkConfig:
     """Time between two peer exchanges while peers are wanting."""
     ban_s: float = 300.0
     """How long a peer is refused whose score reached -100."""
-    own_channel: bool = False
+    own_channel: bool = True
     """Take our own Noise records and Yamux in place of libp2p's; the wire is the same."""
     limits: NetworkLimits = field(default_factory=NetworkLimits)
     """Bounds on what others can make this node hold."""
