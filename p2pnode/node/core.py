@@ -509,6 +509,7 @@ class Core:
                 write = self.index.executed(outcome, height, done.executed_ms)
                 if write is not None:
                     writes.append(write)
+        self.index.passed(height)
         headers = [batch.header for batch in done.batches]
         dropped = self.pool.on_block(
             self.desk.now_ns,

@@ -60,6 +60,15 @@ class TransactionIndex:
         for transaction_id in ids:
             self._ordered.setdefault(transaction_id, height)
 
+    def passed(self, height: int) -> None:
+        """Forget that ids are in blocks up to an executed height.
+
+        Those whose outcome ends nothing (a copy with a broken signature, a nonce gap) are not ended
+        by `executed`: a collator could fill memory with them.
+        """
+        while self._ordered and next(iter(self._ordered.values())) <= height:
+            del self._ordered[next(iter(self._ordered))]
+
     def executed(self, outcome: Outcome, height: int, time_ms: int) -> Write | None:
         """Note an outcome; returns what the store should hold, None where an earlier one stands.
 

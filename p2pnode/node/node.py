@@ -408,6 +408,8 @@ class Node:
     def block(self, height: int | None) -> BlockStatus | None:
         """Return the block at a height, the newest for None; None where there is none any more."""
         at = self.core.ordering.height if height is None else height
+        if not 0 <= at <= self.core.ordering.height:
+            return None
         raw = self._ports.store.get("blocks", at.to_bytes(8, "big"))
         return None if raw is None else self._block_status(decode_block(raw))
 

@@ -162,3 +162,20 @@ def test_the_same_offer_again_is_answered_without_writing_it_again() -> None:
     assert answers == [cluster.shells[HOSTILE].peer] * 20
     # A signature would wait for the disk.
     assert not any(isinstance(given, fx.SignedIn | fx.VerifiedIn) for given in inputs)
+
+
+def test_copies_with_broken_signatures_leave_nothing_behind() -> None:
+    """They carry the ids of true transactions, and end none of them."""
+    cluster = Cluster(epoch_blocks=1000)
+    cluster.run(S)
+    true = [cluster.transfer(i) for i in range(8)]
+    made = make_batch(cluster, 1, [t.raw[:-64] + bytes(64) for t in true])
+    offer(cluster, *made)
+    cluster.shells[HOSTILE].core.ordering.own_statement(certify(cluster, made[0], made[1]))
+    cluster.run(2 * S)
+    node = cluster.shells[0].core
+    assert node.pipeline.statistics().transactions_skipped == 8
+    assert [node.index.ordered_height(t.id) for t in true] == [None] * 8
+    assert cluster.shells[0].submit(*true) == (None,) * 8
+    cluster.run(5 * S)
+    assert all(t.id in cluster.executed for t in true)
