@@ -27,7 +27,7 @@ from p2pnode.types.desk import Desk
 from p2pnode.types.effects import Lane, Write
 from p2pnode.types.genesis import genesis_hash
 from p2pnode.types.messages import Statements, encode_message
-from p2pnode.types.payload import Block, Payload, decode_payload, digest_of
+from p2pnode.types.payload import EVIDENCE_MAX, Block, Payload, decode_payload, digest_of
 from p2pnode.types.statement import (
     BatchCertificate,
     Evidence,
@@ -546,13 +546,19 @@ class Ordering:
         """Return what is wrong with the statements a payload lists, or None."""
         assert payload.height is not None
         seen: dict[tuple[str, int], None] = {}
+        accusations = 0
         for statement in statements:
             match statement:
                 case BatchCertificate(header):
                     key, epoch = ("batch", header.uid), header.epoch
                 case ResultCertificate(result):
                     key, epoch = ("result", result.uid), result.epoch
-                case Evidence():
+                case Evidence(epoch):
+                    accusations += 1
+                    if accusations > EVIDENCE_MAX:
+                        return f"it lists more than {EVIDENCE_MAX} pieces of evidence"
+                    if not self._chain.evidence_admissible(epoch, payload.height):
+                        return f"evidence of epoch {epoch} is not admissible there"
                     continue
             if key in seen:
                 return f"it lists more than one {key[0]} of shard {key[1]}"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from p2pnode.types.chain import Chain
-from p2pnode.types.payload import ITEMS_MAX
+from p2pnode.types.payload import EVIDENCE_MAX, ITEMS_MAX
 from p2pnode.types.statement import BatchCertificate, Evidence, Result, ResultCertificate, Statement
 
 RETAINED_HEIGHTS: int = 128
@@ -186,11 +186,12 @@ class StatementPool:
                     top = results.get(r.uid)
                     if top is None or r.height > top[1].result.height:
                         results[r.uid] = (digest, s)
-                case Evidence():
-                    evidence.append(digest)
+                case Evidence(epoch):
+                    if self._chain.evidence_admissible(epoch, height):
+                        evidence.append(digest)
         chosen = [digest for digest, _ in batches.values()]
         chosen += [digest for digest, _ in results.values()]
-        return tuple((chosen + evidence)[:ITEMS_MAX])
+        return tuple((chosen + evidence[:EVIDENCE_MAX])[:ITEMS_MAX])
 
     def ordered(self, height: int, digests: tuple[bytes, ...]) -> list[bytes]:
         """Note that a block lists these digests.
@@ -269,7 +270,9 @@ class StatementPool:
                     return True
                 return height is not None and self._is_over(result.epoch, height + 1)
             case Evidence(epoch, signer):
-                return (epoch, signer) in self._accused
+                if (epoch, signer) in self._accused:
+                    return True
+                return height is not None and epoch < self._chain.epoch_of(height + 1) - 1
 
     def _is_over(self, epoch: int, height: int) -> bool:
         """Tell whether certificates of an epoch are admissible neither here nor later."""

@@ -64,6 +64,14 @@ class Chain:
         """Return what orders an epoch's proposers, 32 bytes."""
         return crypto.sha256(b"p2pnode/proposers" + self.id + epoch.to_bytes(8, "big"))
 
+    def evidence_admissible(self, evidence_epoch: int, height: int) -> bool:
+        """Tell whether a payload of `height` may list evidence of an epoch: its own or the last.
+
+        Without a limit, evidence listed again near the tip would outlive its statement, which
+        retention deletes with the block that listed it first.
+        """
+        return 0 <= self.epoch_of(height) - evidence_epoch <= 1
+
     def admissible(self, certificate_epoch: int, height: int) -> bool:
         """Tell whether a payload of `height` may list a certificate of an epoch."""
         epoch = self.epoch_of(height)

@@ -11,6 +11,10 @@ VERSION: Final = 1
 SIZE_BYTES_MAX: Final = 4096
 ITEMS_MAX: Final = 64
 
+EVIDENCE_MAX: Final = 8
+"""Most items that are evidence: with their statements, of up to 17 KiB each, a block must fit into
+one answer to a node that catches up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:

@@ -47,7 +47,14 @@ from p2pnode.types.messages import (
     encode_list,
     join_frame,
 )
-from p2pnode.types.payload import Block, Payload, decode_block, decode_payload, digest_of
+from p2pnode.types.payload import (
+    EVIDENCE_MAX,
+    Block,
+    Payload,
+    decode_block,
+    decode_payload,
+    digest_of,
+)
 from p2pnode.types.statement import Evidence, Statement
 from p2pnode.types.statement import digest_of as statement_digest
 from tests.spine import (
@@ -316,6 +323,26 @@ def test_batches_of_different_shards_and_any_evidence_go_together() -> None:
     )
     at.check(make_payload(CHAIN, 1, None, items))
     assert at.verdicts() == [True]
+
+
+@pytest.mark.parametrize(("epoch", "fine"), [(0, False), (1, True), (2, True), (3, False)])
+def test_evidence_belongs_to_the_payloads_epoch_or_the_one_before(epoch: int, fine: bool) -> None:
+    height = CHAIN.first_height(2)
+    at, parent = at_height(CHAIN, height)
+    raw = (accusation := evidence(CHAIN, epoch=epoch)).encode()
+    items = [statement_digest(raw)]
+    at.ordering.pool.add(items[0], raw, accusation)
+    payload = make_payload(CHAIN, height, parent, items, time_ms=START_MS)
+    at.check(payload, parent=parent, height=height)
+    assert at.verdicts() == [fine]
+
+
+def test_a_payload_with_too_much_evidence_is_refused() -> None:
+    for count, fine in ((EVIDENCE_MAX, True), (EVIDENCE_MAX + 1, False)):
+        at = At()
+        items = at.knows(*(evidence(CHAIN, view=v) for v in range(1, count + 1)))
+        at.check(make_payload(CHAIN, 1, None, items))
+        assert at.verdicts() == [fine]
 
 
 def test_duplicates_and_stale_items_are_no_reason_to_refuse() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from p2pnode.consensus import statements
 from p2pnode.consensus.statements import RETAINED_HEIGHTS, StatementPool, outboxes_before
-from p2pnode.types.payload import ITEMS_MAX
+from p2pnode.types.payload import EVIDENCE_MAX
 from p2pnode.types.statement import Evidence, Statement, digest_of
 from tests.spine import (
     FEES,
@@ -180,19 +180,29 @@ def test_a_certificate_of_the_next_epoch_waits_for_it() -> None:
 def test_evidence_waits_until_it_is_ordered() -> None:
     pool = StatementPool(CHAIN)
     digest = add(pool, evidence(CHAIN))
-    pool.ordered(500, ())
-    assert pool.choose(501, ()) == (digest,)
-    pool.ordered(501, (digest,))
-    assert pool.choose(502, ()) == ()
+    pool.ordered(CHAIN.last_height(0), ())
+    assert pool.choose(CHAIN.last_height(0) + 1, ()) == (digest,)
+    pool.ordered(CHAIN.last_height(0) + 1, (digest,))
+    assert pool.choose(CHAIN.last_height(0) + 2, ()) == ()
 
 
-def test_a_payload_lists_no_more_than_64_statements() -> None:
+def test_evidence_is_worth_nothing_two_epochs_later() -> None:
+    pool = StatementPool(CHAIN)
+    digest = add(pool, evidence(CHAIN))
+    pool.ordered(CHAIN.last_height(1) - 1, ())
+    assert pool.choose(CHAIN.last_height(1), ()) == (digest,)
+    pool.ordered(CHAIN.last_height(1), ())
+    assert not pool.has_waiting()
+    assert pool.choose(CHAIN.last_height(1) + 1, ()) == ()
+
+
+def test_a_payload_lists_no_more_than_8_pieces_of_evidence() -> None:
     pool = StatementPool(CHAIN)
     batch = add(pool, batch_certificate(CHAIN))
-    for number in range(ITEMS_MAX + 5):
+    for number in range(EVIDENCE_MAX + 5):
         add(pool, cheap_evidence(number))
     chosen = pool.choose(1, ())
-    assert len(chosen) == ITEMS_MAX
+    assert len(chosen) == 1 + EVIDENCE_MAX
     assert chosen[0] == batch
 
 
