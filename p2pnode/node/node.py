@@ -131,12 +131,13 @@ class Node:
         epoch = self.chain.epoch_of(recovery.head_height(store) + 1)
         records = log.records()
         log_state = recovery.read_log(self.chain, records, epoch, kind, key)
+        blank = recovery.log_is_blank(records)
         self.signer = None
         if key is not None and index is not None:
             lost = (
                 setup.log_lost
                 or recovery.log_is_older(store, log_state)
-                or recovery.log_is_blank(store, records)
+                or (blank and recovery.head_height(store) > 0)
             )
             self.signer = recovery.make_signer(key, self.chain, records, log_lost=lost, epoch=epoch)
             for unwritten in self.signer.unwritten:
@@ -144,7 +145,7 @@ class Node:
             if self.signer.unwritten:
                 log.sync()
         public = b"" if key is None else key.public
-        forgetful = setup.log_lost or setup.log_new
+        forgetful = setup.log_lost or setup.log_new or blank
         recovered = recovery.recover(
             self.chain, store, log_state, self.executors, public, forgetful=forgetful
         )

@@ -181,13 +181,13 @@ def log_is_older(store: Store, log: LogState) -> bool:
     return log.last_vote is None or log.last_vote < mark
 
 
-def log_is_blank(store: Store, records: Sequence[bytes]) -> bool:
-    """Tell whether the log says nothing of the signer although blocks are stored.
+def log_is_blank(records: Sequence[bytes]) -> bool:
+    """Tell whether the log says nothing of the signer, as on the day it was made.
 
-    Blocks without a vote come by block sync: whoever made the log new has forgotten earlier lives,
-    and a crash may have come before the record that says so.
+    A start that made it new may have crashed before it signed, or before the record that it only
+    observes: the next one has forgotten as much. Blocks beside such a log came by block sync.
     """
-    return head_height(store) > 0 and not any(record_code(r) in SIGNER_CODES for r in records)
+    return not any(record_code(r) in SIGNER_CODES for r in records)
 
 
 def recover(
