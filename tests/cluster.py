@@ -161,7 +161,7 @@ class Shell:
                     cluster.penalties.append(Penalty(self.index, peer, points, reason))
                 case fx.Emit(event, data):
                     cluster.emitted(self, event, dict(data))
-        if getattr(self.core, "may_sign", True):
+        if self.core.may_sign:
             unsigned, self._unsigned = self._unsigned, []
             answers += [fx.SignedIn(effect.ticket, self._sign(effect)) for effect in unsigned]
         for answer in answers:

@@ -58,6 +58,13 @@ from p2pnode.types.effects import Forget, Lane
 from p2pnode.types.messages import EngineItem, encode_message
 from p2pnode.types.messages import Summary as SummaryMessage
 
+SUMMARY_EVERY_NS: Final = 125_000_000
+"""A validator's summaries are answered so often in the long run; an answer may be thousands of
+times as large as its question."""
+
+SUMMARY_BURST_NS: Final = 2_000_000_000
+"""After a pause as many answers as fit into this time come at once."""
+
 RECORD_ENGINE: Final = 3
 """Code of the log records that hold an engine's own record: `[3, epoch, record]`."""
 
@@ -161,6 +168,7 @@ class EngineHost:
         self.kind = f"engine/{engine.name}/{engine.version}"
         """Signing domain of the engine's bodies."""
         self._deferred: dict[int, deque[tuple[int | None, Item, bytes]]] = {}
+        self._summary_due_ns: dict[int, int] = {}
         self._demand = False
         self._tuned_ns = 0
         self._floor_height = 0
@@ -234,6 +242,12 @@ class EngineHost:
         index = self._chain.validator_of_peer(peer)
         if message.epoch != self.epoch.number or index is None:
             return
+        now_ns = self._desk.now_ns
+        due_ns = self._summary_due_ns.get(index, 0)
+        if due_ns > now_ns:
+            self._counts["dropped"] += 1
+            return
+        self._summary_due_ns[index] = max(due_ns, now_ns - SUMMARY_BURST_NS) + SUMMARY_EVERY_NS
         try:
             self._step(Summary(index, message.blob))
         except RemoteProtocolError as error:

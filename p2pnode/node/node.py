@@ -158,7 +158,7 @@ class Node:
         self.core = Core(
             self.chain, engine, scheme, Identity(index, public), self.executors, recovered, pool
         )
-        self._server = StoreServer(store)
+        self._server = StoreServer(store, ports.clock.now_ns)
         self.shell = Shell(
             self.core,
             ports,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from p2pnode.errors import RemoteProtocolError
+from collections.abc import Callable
+from typing import Final
+
+from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.ports import Network, PeerId, Store
 from p2pnode.sync import catchup, fetcher
 from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
@@ -16,12 +19,39 @@ FETCH_TABLES = {
 """Tables whose keys are digests that peers may ask for, by kind."""
 
 
+NS_PER_S: Final = 1_000_000_000
+
+ALLOWANCE_BYTES: Final = 16 << 20
+"""What a peer may take at once."""
+
+ALLOWANCE_BYTES_PER_S: Final = 4 << 20
+"""What it may take in the long run: several times what a full chain makes. A request of 60 bytes
+asks for a mebibyte, and an identity is free."""
+
+REQUEST_BYTES: Final = 16 << 10
+"""What a request counts at least, for the reading."""
+
+PEERS_MAX: Final = 1024
+"""Peers whose allowance is known; more than can be connected."""
+
+
+class AllowanceSpentError(P2PNodeError):
+    """A peer has taken what it may; it can ask again in a while."""
+
+
 class StoreServer:
     """Answers `blocks` and `fetch`; reads only, and only what peers may have."""
 
-    def __init__(self, store: Store) -> None:
-        """Serve from a store."""
+    def __init__(self, store: Store, now_ns: Callable[[], int] = lambda: 0) -> None:
+        """Serve from a store.
+
+        Args:
+            store: Where blocks and things are.
+            now_ns: Monotonic time, by which allowances grow again.
+        """
         self._store = store
+        self._now_ns = now_ns
+        self._spent: dict[PeerId, tuple[int, int]] = {}
 
     def attach(self, network: Network) -> None:
         """Register with a network, before it runs."""
@@ -31,10 +61,19 @@ class StoreServer:
     async def answer(self, protocol: str, body: bytes) -> bytes:
         """Answer ourselves: what a core lacks may lie in its own store."""
         assert protocol == fetcher.PROTOCOL, protocol
-        return await self.fetch(b"", body)
+        return self._fetch(body)
 
     async def blocks(self, peer: PeerId, body: bytes) -> bytes:
-        """Return contiguous blocks with their statements, as many as fit."""
+        """Return contiguous blocks with their statements, as many as fit.
+
+        Raises:
+            AllowanceSpentError: The peer took too much lately.
+            RemoteProtocolError: It is no request.
+        """
+        self._check(peer)
+        return self._charge(peer, self._blocks(body))
+
+    def _blocks(self, body: bytes) -> bytes:
         first, most = catchup.decode_request(body)
         start = first.to_bytes(8, "big")
         answer: list[tuple[bytes, list[bytes]]] = []
@@ -55,7 +94,30 @@ class StoreServer:
         return catchup.encode_answer(answer)
 
     async def fetch(self, peer: PeerId, body: bytes) -> bytes:
-        """Return what names stand for, empty where we have nothing or it would not fit."""
+        """Return what names stand for, empty where we have nothing or it would not fit.
+
+        Raises:
+            AllowanceSpentError: The peer took too much lately.
+        """
+        self._check(peer)
+        return self._charge(peer, self._fetch(body))
+
+    def _check(self, peer: PeerId) -> None:
+        spent, at_ns = self._spent.get(peer, (0, 0))
+        healed = (self._now_ns() - at_ns) * ALLOWANCE_BYTES_PER_S // NS_PER_S
+        if spent - healed >= ALLOWANCE_BYTES:
+            raise AllowanceSpentError(f"{spent - healed} bytes taken, {ALLOWANCE_BYTES} allowed")
+
+    def _charge(self, peer: PeerId, answer: bytes) -> bytes:
+        now_ns = self._now_ns()
+        spent, at_ns = self._spent.pop(peer, (0, 0))
+        healed = (now_ns - at_ns) * ALLOWANCE_BYTES_PER_S // NS_PER_S
+        self._spent[peer] = max(0, spent - healed) + REQUEST_BYTES + len(answer), now_ns
+        if len(self._spent) > PEERS_MAX:
+            del self._spent[next(iter(self._spent))]
+        return answer
+
+    def _fetch(self, body: bytes) -> bytes:
         try:
             names = decode_list(
                 body,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from p2pnode import codec
+from p2pnode.consensus.simplex.summaries import Status, encode_status
+from p2pnode.node.serve import ALLOWANCE_BYTES, AllowanceSpentError, StoreServer
 from p2pnode.sync import catchup
 from p2pnode.types import effects as fx
 from p2pnode.types.effects import Write
@@ -103,6 +105,48 @@ def test_strangers_that_promise_much_and_give_nothing_cost_little_time() -> None
         late.frame(peer, Summary(0, 1 << 60, b""))
     # Each of them would take five seconds not to answer.
     assert cluster.run_until(lambda: late.height >= cluster.shells[0].height - 1, 20 * S)
+
+
+def test_who_asks_for_much_is_made_to_wait_and_nobody_else_is() -> None:
+    cluster = Cluster(heartbeat_ms=300)
+    busy(cluster, 5)
+    server = StoreServer(cluster.shells[0].store, cluster.now_ns)
+    body = catchup.encode_request(1, 64)
+
+    def taken(peer: bytes, times: int) -> int:
+        size = 0
+        for _ in range(times):
+            try:
+                server.blocks(peer, body).send(None)
+            except StopIteration as answer:
+                size += len(answer.value)
+            except AllowanceSpentError:
+                pass
+        return size
+
+    one = taken(cluster.shells[1].peer, 1)
+    assert one > 1000
+    greedy = taken(STRANGER, 10_000)
+    assert one < greedy <= ALLOWANCE_BYTES + one
+    assert taken(STRANGER, 10) == 0
+    assert taken(cluster.shells[1].peer, 10) == 10 * one
+    cluster.run(2 * S)
+    assert taken(STRANGER, 1) >= one
+    for i in range(5000):
+        taken(STRANGER[:-2] + i.to_bytes(2, "big"), 1)
+    assert len(server._spent) <= 1024
+
+
+def test_a_validator_that_asks_by_summaries_without_end_is_answered_now_and_then() -> None:
+    cluster = Cluster(heartbeat_ms=300)
+    busy(cluster, 2)
+    node, peer = cluster.shells[0], cluster.shells[3].peer
+    blob = encode_status(Status(0, 0, 0, 0, 0, 0))
+    epoch, sent = node.core.ordering.host.epoch.number, 0
+    for _ in range(1000):
+        effects = node.frame(peer, Summary(epoch, 0, blob))
+        sent += sum(isinstance(effect, fx.SendTo) for effect in effects)
+    assert 0 < sent < 20 * 40
 
 
 def test_peers_that_come_and_go_leave_nothing_behind() -> None:
