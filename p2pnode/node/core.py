@@ -74,6 +74,9 @@ below, and what is dropped comes again: every message may be lost."""
 STRANGER_CHECKS_MAX: Final = 256
 """The same for any other peer: an identity costs nothing, a check 70 µs."""
 
+UNORDERED_MAX: Final = 1024
+"""Batches remembered that are not ordered yet; lanes have far fewer."""
+
 STALL_NS: Final = 1_500_000_000
 """Nothing final for so long while there is demand: the summary goes to all validators."""
 
@@ -159,6 +162,8 @@ class Core:
         self._newcomer = (
             recovered.forgetful and recovered.head is None and identity.index is not None
         )
+        self._unordered: dict[tuple[bytes, int], int] = {}
+        """Epochs of batches seen and not ordered yet, by (collator, sequence)."""
         self._told: dict[int, int] = {}
         """Final heights that validators told a newcomer, by index."""
         self._started_ns = 0
@@ -483,6 +488,9 @@ class Core:
         header = batch.header
         if header.collator != self.identity.public_key:
             self.pool.mark_batched(self.desk.now_ns, ids, header.collator, header.sequence)
+        self._unordered[header.collator, header.sequence] = header.epoch
+        if len(self._unordered) > UNORDERED_MAX:
+            del self._unordered[next(iter(self._unordered))]
         self.pipeline.advance()
         self._wake_lanes()
 
@@ -522,10 +530,30 @@ class Core:
             self.index.dropped(gone.id, str(gone.reason))
         if self.lanes is not None:
             writes += self.lanes.executed(height, headers, self.identity.public_key)
+        self._give_up_batches(height, {h.collator: h.sequence for h in headers})
         self._follow_epoch(height)
         self.desk.emit("block_executed", done=done)
         self._wake_lanes()
         return writes
+
+    def _give_up_batches(self, height: int, ordered: Mapping[bytes, int]) -> None:
+        """Make the transactions of batches ready again that no later payload may list.
+
+        Args:
+            height: The executed height.
+            ordered: By collator, the sequence it ordered.
+        """
+        now_ns, epoch = self.desk.now_ns, self.chain.epoch_of(height + 1)
+        for key, of in list(self._unordered.items()):
+            collator, sequence = key
+            if sequence <= ordered.get(collator, 0):
+                del self._unordered[key]
+            elif of < epoch and not self.chain.admissible(of, height + 1):
+                del self._unordered[key]
+                if self.collator is not None and collator == self.identity.public_key:
+                    self.collator.abandoned(now_ns, sequence)
+                else:
+                    self.pool.unbatch(now_ns, collator, sequence)
 
     def _follow_epoch(self, executed_height: int) -> None:
         epoch = self.chain.epoch_of(executed_height + 1)
