@@ -7,6 +7,7 @@ import pytest
 from testnet.sim.matrix import run_matrix
 from testnet.sim.run import SimSpec, run_seeded
 from tests.sim.scenes import assert_ok
+from tests.sim.swarm import run_swarm
 
 AT_TIMES = SimSpec(kills=4, loss=0.02)
 AT_STEPS = SimSpec(kills=4, loss=0.02, crashes_at_effects=True)
@@ -38,3 +39,16 @@ def test_several_processes_give_the_reports_of_one() -> None:
 def test_a_hundred_seeds(spec: SimSpec, first: int) -> None:
     for seed in range(1000 + first, 1010 + first):
         assert_ok(run_seeded(spec, seed))
+
+
+@pytest.mark.parametrize("seed", [20, 76, 112, 171])
+def test_random_networks_under_random_faults_break_no_invariant(seed: int) -> None:
+    """Seeds that found something once."""
+    assert_ok(run_swarm(seed))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("first", range(0, 200, 10))
+def test_a_swarm_of_seeds(first: int) -> None:
+    for seed in range(first, first + 10):
+        assert_ok(run_swarm(seed))
