@@ -551,8 +551,12 @@ class Ordering:
             match statement:
                 case BatchCertificate(header):
                     key, epoch = ("batch", header.uid), header.epoch
-                case ResultCertificate(result):
+                    admissible = self._chain.admissible(epoch, payload.height)
+                case ResultCertificate(result, outbox):
                     key, epoch = ("result", result.uid), result.epoch
+                    admissible = self._chain.result_admissible(
+                        epoch, payload.height, outbox=bool(outbox)
+                    )
                 case Evidence(epoch):
                     accusations += 1
                     if accusations > EVIDENCE_MAX:
@@ -563,7 +567,7 @@ class Ordering:
             if key in seen:
                 return f"it lists more than one {key[0]} of shard {key[1]}"
             seen[key] = None
-            if not self._chain.admissible(epoch, payload.height):
+            if not admissible:
                 return f"a {key[0]} certificate of epoch {epoch} is not admissible there"
         return None
 

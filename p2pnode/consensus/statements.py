@@ -45,6 +45,7 @@ class StatementPool:
         self._lanes: dict[tuple[int, bytes], int] = {}
         self._results: dict[int, int] = {}
         self._outboxes: dict[int, int] = {}
+        self._outboxes_early: dict[tuple[int, int], None] = {}
         self._by_height: dict[int, list[bytes]] = {}
         self._height = 0
         self._subjects: dict[tuple[str, bytes], None] = {}
@@ -178,7 +179,7 @@ class StatementPool:
                         batches[uid] = (digest, s)
                 case ResultCertificate() as s:
                     r = s.result
-                    if not self._chain.admissible(r.epoch, height):
+                    if not self._chain.result_admissible(r.epoch, height, outbox=bool(s.outbox)):
                         continue
                     # Outboxes are consumed without gaps: none may be passed over.
                     if outboxes_before(r) != outboxes.get(r.uid, 0):
@@ -215,8 +216,8 @@ class StatementPool:
                 case ResultCertificate(result, outbox):
                     uid = result.uid
                     self._results[uid] = max(self._results.get(uid, 0), result.height)
-                    if outbox and outboxes_before(result) == self._outboxes.get(uid, 0):
-                        self._outboxes[uid] = outboxes_before(result) + 1
+                    if outbox:
+                        self._count_outbox(uid, outboxes_before(result))
                 case Evidence(epoch, signer):
                     self._accused[epoch, signer] = None
         self._drop_stale(height)
@@ -232,6 +233,14 @@ class StatementPool:
                     if known.ordered_height is None:
                         unlisted.append(digest)
         return unlisted
+
+    def _count_outbox(self, uid: int, before: int) -> None:
+        """Count an ordered outbox; whoever proposes may list a later one first."""
+        if before >= self._outboxes.get(uid, 0):
+            self._outboxes_early[uid, before] = None
+        while (uid, count := self._outboxes.get(uid, 0)) in self._outboxes_early:
+            del self._outboxes_early[uid, count]
+            self._outboxes[uid] = count + 1
 
     def lane_sequence(self, uid: int, collator: bytes) -> int:
         """Return the last ordered sequence of a lane."""
@@ -266,7 +275,8 @@ class StatementPool:
                 if outbox:
                     if outboxes_before(result) < self._outboxes.get(result.uid, 0):
                         return True
-                elif result.height <= self._results.get(result.uid, 0):
+                    return False
+                if result.height <= self._results.get(result.uid, 0):
                     return True
                 return height is not None and self._is_over(result.epoch, height + 1)
             case Evidence(epoch, signer):

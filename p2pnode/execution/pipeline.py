@@ -303,7 +303,9 @@ class Pipeline:
     def _tally(self, epoch: int) -> ResultTally | None:
         """Return the tally of an epoch that can still matter, or None."""
         current = self._chain.epoch_of(self.height + 1)
-        if not max(0, current - 1) <= epoch <= current + 1:
+        # Receipts must be certified, however late: their results stay open until then.
+        open_epochs = [own.result.epoch for own in self._own.values() if own.outbox]
+        if not max(0, current - 1) <= epoch <= current + 1 and epoch not in open_epochs:
             return None
         tally = self._tallies.get(epoch)
         if tally is None:
@@ -315,7 +317,7 @@ class Pipeline:
                 head=self.height,
             )
             self._tallies[epoch] = tally
-            for old in [e for e in self._tallies if e < current - 1]:
+            for old in [e for e in self._tallies if e < current - 1 and e not in open_epochs]:
                 del self._tallies[old]
         return tally
 

@@ -81,3 +81,12 @@ class Chain:
             certificate_epoch == epoch - 1
             and height - self.first_height(epoch) < CERTIFICATE_GRACE_HEIGHTS
         )
+
+    def result_admissible(self, epoch: int, height: int, *, outbox: bool) -> bool:
+        """Tell whether a payload of `height` may list a result certificate of an epoch.
+
+        One that carries receipts stays admissible: outboxes are consumed in order, so that none of
+        the shard's later results could ever be listed were it lost. It can be ordered once only,
+        and its own epoch's set still judges it.
+        """
+        return self.admissible(epoch, height) or (outbox and epoch < self.epoch_of(height))
