@@ -273,9 +273,7 @@ class StatementPool:
                 return height is not None and self._is_over(header.epoch, height + 1)
             case ResultCertificate(result, outbox):
                 if outbox:
-                    if outboxes_before(result) < self._outboxes.get(result.uid, 0):
-                        return True
-                    return False
+                    return outboxes_before(result) < self._outboxes.get(result.uid, 0)
                 if result.height <= self._results.get(result.uid, 0):
                     return True
                 return height is not None and self._is_over(result.epoch, height + 1)
