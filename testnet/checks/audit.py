@@ -217,16 +217,24 @@ class Audit:
         fault = self._statements_ok.get(digest)
         if fault is None:
             fault = self._statements_ok[digest] = self._statement_fault(fields)
-        if not fault and fields[0] in (_BATCH, _RESULT):
-            epoch, current = cbor2.loads(fields[1])[2], self.facts.epoch_of(height)
-            late = height - current * self.facts.epoch_blocks - 1 < _GRACE_HEIGHTS
-            if epoch != current and not (epoch == current - 1 and late):
-                fault = f"of epoch {epoch}, inadmissible in epoch {current}"
+        if not fault and not self._admissible(fields, height):
+            fault = f"inadmissible in epoch {self.facts.epoch_of(height)}"
         if fault:
             name = {_BATCH: "batch", _RESULT: "result", _EVIDENCE: "evidence"}.get(fields[0], "?")
             self._report("valid statements", f"height {height}: {name}: {fault}")
         elif fields[0] == _EVIDENCE:
             self.evidence[digest] = fields[2]
+
+    def _admissible(self, fields: Sequence[Any], height: int) -> bool:
+        """Tell whether a payload of a height may list a statement of its epoch."""
+        current = self.facts.epoch_of(height)
+        if fields[0] == _EVIDENCE:
+            return bool(current - 1 <= fields[1] <= current)
+        epoch = cbor2.loads(fields[1])[2]
+        if fields[0] == _RESULT and fields[2]:
+            return bool(epoch <= current)  # receipts must not be lost
+        late = height - current * self.facts.epoch_blocks - 1 < _GRACE_HEIGHTS
+        return bool(epoch == current or (epoch == current - 1 and late))
 
     def _statement_fault(self, fields: Sequence[Any]) -> str:
         facts = self.facts

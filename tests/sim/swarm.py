@@ -64,17 +64,16 @@ async def _fault(run: Run, rng: random.Random, victims: list[Machine], tolerated
     machine = rng.choice(victims)
     dead = [m for m in victims if m.node is None]
     match rng.choice(["kill", "crash", "back", "all", "cut", "heal", "skew", "slow", "wipe"]):
-        case "kill" if machine.node is not None:
+        case "kill" if _has_signed(machine):
             await run.kill(machine)
-        case "crash" if machine.node is not None:
+        case "crash" if _has_signed(machine):
             await run.nemesis.crash_after(machine, rng.randrange(1, 300), patience_s=1.0)
             run.nemesis.kills += 1
         case "back" if dead:
             await run.start(rng.choice(dead))
-        case "all" if rng.random() < 0.3:
+        case "all" if rng.random() < 0.3 and all(map(_has_signed, victims)):
             for each in victims:
-                if each.node is not None:
-                    await run.kill(each)
+                await run.kill(each)
             for each in victims:
                 await run.start(each)
         case "cut":
@@ -93,6 +92,17 @@ async def _fault(run: Run, rng: random.Random, victims: list[Machine], tolerated
             await run.start(dead[0])
         case _:
             pass
+
+
+def _has_signed(machine: Machine) -> bool:
+    """Tell whether a machine runs and may die: its log remembers something.
+
+    One that never signed would come back as a newcomer, and observe if the chain is under way.
+    """
+    node = machine.node
+    if node is None:
+        return False
+    return machine.lives > 1 or node.core.ordering.host.statistics().drafts_signed > 0
 
 
 def _may_forget(run: Run, victims: list[Machine], dead: Machine) -> bool:
