@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from argparse import Namespace
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from p2pnode.types.genesis import Genesis, chain_id, decode_genesis
 
 DIAL_TIMEOUT_S: Final = 3.0
 """A first peer that does not answer within this is called unreachable."""
+NODE: Final = "node"
+"""Name of the finding about the node that runs in the folder."""
 
 
 def doctor(arguments: Namespace, console: Console) -> int:
@@ -43,8 +46,15 @@ def doctor(arguments: Namespace, console: Console) -> int:
     if console.json:
         console.document({"ok": not worst, "findings": [asdict(f) for f in findings]})
     warned = sum(f.state is State.WARN for f in findings)
-    console.say(f"{len(findings)} checks: {len(worst)} failed, {warned} warnings")
-    console.next("p2pnode doctor" if worst else f"p2pnode run --data {data_dir(arguments)}")
+    warnings = f"{warned} warning" + ("" if warned == 1 else "s")
+    console.say(f"{len(findings)} checks: {len(worst)} failed, {warnings}")
+    place = f"--data {shlex.quote(str(data_dir(arguments)))}"
+    if worst:
+        console.next(f"{worst[0].name}: {worst[0].hint}", f"p2pnode doctor {place}")
+    elif any(f.name == NODE for f in findings):
+        console.next(f"p2pnode status {place}")
+    else:
+        console.next(f"p2pnode run {place}")
     return ExitCode.FAILED if worst else ExitCode.OK
 
 
@@ -69,7 +79,9 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
         if not (folder / FILE_NAME).exists():
             problem = f"no {folder / FILE_NAME}"
         else:
-            config = load_config(folder / FILE_NAME, environment=os.environ)
+            # As `p2pnode run` does it: what is looked at is what will run.
+            flags = {"data_dir": str(folder)} if arguments.data else {}
+            config = load_config(folder / FILE_NAME, environment=os.environ, flags=flags)
     except ConfigError as error:
         problem = str(error)
     yield checkup.check_disk_space(config.data_dir, config.store_size_bytes_max)
@@ -78,8 +90,10 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
         hint = f"make a node with `p2pnode init --data {folder}`, or mend the file"
         yield Finding("config", State.FAIL, problem, hint)
         return
-    changed = sum(origin != "default" for origin in config.origins.values())
-    yield Finding("config", State.OK, f"{folder / FILE_NAME}, {changed} settings changed")
+    origins = config.origins.items()
+    changed = sum(origin != "default" for key, origin in origins if key != "data_dir")
+    settings = f"{changed} setting" + ("" if changed == 1 else "s")
+    yield Finding("config", State.OK, f"{folder / FILE_NAME}, {settings} changed")
     yield _folder(config)
     genesis, finding = _genesis(config)
     yield finding
@@ -100,8 +114,8 @@ def _folder(config: NodeConfig) -> Finding:
         return Finding("folder", State.WARN, f"{folder} has mode {mode:04o}", hint)
     if Place(folder).check(log_is_there=(folder / LOG).exists()).moved:
         hint = (
-            "if nothing newer ever signed with its key: `p2pnode log trust`; else leave it so, the"
-            " node signs again after the running epoch"
+            f"if nothing newer ever signed with its key: `p2pnode log trust --data {folder}`;"
+            " else leave it so, the node signs again after the running epoch"
         )
         text = f"{folder} is a copy or was restored: the node will only observe"
         return Finding("folder", State.WARN, text, hint)
@@ -159,7 +173,7 @@ def _keys(config: NodeConfig, genesis: Genesis | None, secret: Path | None) -> I
             if encrypted and secret is not None:
                 keystore.load(path, purpose, sealing.read_passphrase(secret))
         except ConfigError as error:
-            yield Finding(name, State.FAIL, str(error), "see the message")
+            yield Finding(name, State.FAIL, str(error), f"mend or replace {path}")
             continue
         if purpose is Purpose.NODE:
             node = facts
@@ -257,10 +271,10 @@ def _running(status: NodeStatus, config: NodeConfig) -> Iterator[Finding]:
     text = f"{status.name} runs, height {status.height}, {status.peers_count} peers"
     numbers = {"height": status.height, "peers_count": status.peers_count}
     if status.ready:
-        yield Finding("node", State.OK, text, "", numbers)
+        yield Finding(NODE, State.OK, text, "", numbers)
     else:
         hint = "; ".join(status.not_ready_reasons)
-        yield Finding("node", State.WARN, f"{text}, not ready", hint, numbers)
+        yield Finding(NODE, State.WARN, f"{text}, not ready", hint, numbers)
     if status.observing:
         hint = "nothing to do: it signs again in the next epoch"
         yield Finding("signer", State.WARN, "observes: its log was lost or is old", hint)

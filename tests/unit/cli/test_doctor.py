@@ -64,6 +64,46 @@ def test_words_are_for_people_with_what_to_do_below(folder: Path) -> None:
     assert "1 failed" in run.err
 
 
+def test_a_relative_folder_is_looked_at_where_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    found = findings(Path(folder.name))
+    assert [f for f in found.values() if f["state"] == "fail"] == []
+    assert "validator 0 in genesis" in str(found["validator key"]["text"])
+
+
+def test_the_folder_named_goes_before_the_environments(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PNODE_DATA_DIR", str(tmp_path / "other"))
+    assert findings(folder)["genesis"]["state"] == "ok"
+
+
+def test_the_last_line_says_what_comes_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def last() -> str:
+        return Run("doctor", "--data", str(folder)).err.splitlines()[-1]
+
+    assert last() == f"next: p2pnode run --data {folder}"
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor, "_status", lambda *_: status())
+        assert last() == f"next: p2pnode status --data {folder}"
+    (folder / "genesis.cbor").unlink()
+    assert last().startswith("next: genesis: put the chain's genesis")
+    assert last().endswith(f"p2pnode doctor --data {folder}")
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "0 warnings"), (1, "1 warning"), (2, "2 warn")])
+def test_warnings_are_counted(
+    folder: Path, count: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = Finding("clock", State.WARN, "not synchronised", "run an NTP client")
+    monkeypatch.setattr(doctor, "examine", lambda _: [warning] * count)
+    line = Run("doctor", "--data", str(folder)).err.splitlines()[0]
+    assert line.startswith(f"{count} checks: 0 failed, {words}")
+    assert line.endswith("warning") == (count == 1)
+
+
 def test_no_node_is_a_failure_that_names_init(tmp_path: Path, folder: Path) -> None:
     found = findings(tmp_path / "none")
     assert found["config"]["state"] == "fail"
