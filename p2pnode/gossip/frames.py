@@ -39,7 +39,12 @@ def decode_frame(frame: bytes) -> tuple[bytes, ...]:
         codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is no frame.
     """
     items = codec.array(
-        codec.decode(frame, size_bytes_max=FRAME_BYTES_MAX, depth_max=1),
+        codec.decode(
+            frame,
+            size_bytes_max=FRAME_BYTES_MAX,
+            depth_max=1,
+            items_max=2 * FRAME_TRANSACTIONS_MAX,
+        ),
         "transaction frame",
         length_max=FRAME_TRANSACTIONS_MAX,
     )

@@ -237,7 +237,9 @@ class Catchup:
     def _linked(self, first: int, body: bytes) -> list[FetchedBlock]:
         """Return the answer's blocks up to the last with a proof, links and digests checked."""
         items = codec.array(
-            codec.decode(body, size_bytes_max=ANSWER_BYTES_MAX + 65536),
+            codec.decode(
+                body, size_bytes_max=ANSWER_BYTES_MAX + 65536, items_max=1 + BLOCKS_MAX * 67
+            ),
             "blocks",
             length_max=BLOCKS_MAX,
         )

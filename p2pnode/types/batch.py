@@ -126,6 +126,8 @@ def decode_transactions(data: bytes) -> tuple[bytes, ...]:
         data.
     """
     items = codec.array(
-        codec.decode(data, size_bytes_max=DATA_BYTES_MAX), "batch", length_max=TRANSACTIONS_MAX
+        codec.decode(data, size_bytes_max=DATA_BYTES_MAX, items_max=2 * TRANSACTIONS_MAX),
+        "batch",
+        length_max=TRANSACTIONS_MAX,
     )
     return tuple(codec.octets(item, "transaction", length_max=4096) for item in items)

@@ -20,6 +20,9 @@ MESSAGES_MAX: Final = 4096
 
 MESSAGE_ITEM_BYTES_MAX: Final = 1 << 20
 
+ITEMS_MAX: Final = 8 * MESSAGES_MAX + 8192
+"""Most items in a frame: as many messages as it may have, and one of transactions."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineItem:
@@ -135,7 +138,9 @@ def decode_frame(frame: bytes) -> list[Message]:
         codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not one.
     """
     items = codec.array(
-        codec.decode(frame, size_bytes_max=FRAME_BYTES_MAX), "frame", length_max=MESSAGES_MAX
+        codec.decode(frame, size_bytes_max=FRAME_BYTES_MAX, items_max=ITEMS_MAX),
+        "frame",
+        length_max=MESSAGES_MAX,
     )
     return [_message(item) for item in items]
 
@@ -222,6 +227,8 @@ def decode_list(
         codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError: It is not one.
     """
     items = codec.array(
-        codec.decode(data, size_bytes_max=size_bytes_max), "list", length_max=count_max
+        codec.decode(data, size_bytes_max=size_bytes_max, items_max=2 * count_max + 16),
+        "list",
+        length_max=count_max,
     )
     return tuple(codec.octets(item, "item", length_max=item_bytes_max) for item in items)
