@@ -130,7 +130,9 @@ def make_parser() -> _Parser:
         description="One node of a peer-to-peer edge network.",
         epilog=exit_codes_help(),
     )
-    parser.set_defaults(json=False, quiet=False)
+    # Actions of its own: `shared` would share its defaults with every command below.
+    parser.add_argument("--json", action="store_true", help="data as JSON")
+    parser.add_argument("--quiet", action="store_true", help="only data and errors")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, target: str, help: str, *parents: _Parser) -> _Parser:
@@ -183,7 +185,10 @@ def make_parser() -> _Parser:
 
     rpc = command("rpc", "rpc:rpc", "call a method of a node's API", node)
     rpc.add_argument("method", metavar="METHOD")
-    rpc.add_argument("params", metavar="JSON", nargs="*", help="parameters, or one list or object")
+    # Without a default argparse calls it required.
+    rpc.add_argument(
+        "params", metavar="JSON", nargs="*", default=[], help="parameters, or one list or object"
+    )
 
     admin = _nested(command("admin", "admin:help", "command the node that runs in a folder"))
     for name, help in (

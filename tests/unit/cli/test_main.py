@@ -90,6 +90,23 @@ def test_flags_may_stand_before_or_after_an_action() -> None:
     assert parser.parse_args(["keys", "show", "f"]).json is False
 
 
+def test_flags_may_stand_before_the_command() -> None:
+    before, after = Run("--json", "version"), Run("version", "--json")
+    assert (before.code, before.out) == (ExitCode.OK, after.out)
+    assert json.loads(before.out)["p2pnode"]
+    assert Run("--quiet", "version").err == ""
+    for argv in (["--json", "keys", "show", "f"], ["--json", "rpc", "--json", "m"]):
+        assert make_parser().parse_args(argv).json is True
+
+
+def test_rpc_needs_a_method_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rpc"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith(
+        "error: the following arguments are required: METHOD\n"
+    )
+    assert make_parser().parse_args(["rpc", "status"]).params == []
+
+
 def raising(error: BaseException) -> object:
     def command(*_: object) -> int:
         raise error
