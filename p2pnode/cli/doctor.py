@@ -17,7 +17,7 @@ from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.maintenance import LOG, STORE
 from p2pnode.cli.passphrase import passphrase_file
-from p2pnode.cli.places import NoNodeError, data_dir, node_url
+from p2pnode.cli.places import NoNodeError, data_dir, genesis_advice, node_url
 from p2pnode.crypto import peer_id_of
 from p2pnode.errors import ConfigError, P2PNodeError
 from p2pnode.keys import keystore, sealing
@@ -87,7 +87,7 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
     yield checkup.check_disk_space(config.data_dir, config.store_size_bytes_max)
     yield checkup.check_disk_speed(config.data_dir)
     if problem:
-        hint = f"make a node with `p2pnode init --data {folder}`, or mend the file"
+        hint = f"make a node with `p2pnode init --single --data {folder}`, or mend the file"
         yield Finding("config", State.FAIL, problem, hint)
         return
     origins = config.origins.items()
@@ -129,8 +129,7 @@ def _genesis(config: NodeConfig) -> tuple[Genesis | None, Finding]:
         genesis = decode_genesis(document)
     except (OSError, P2PNodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "unreadable"
-        hint = f"put the chain's genesis document at {path}"
-        return None, Finding("genesis", State.FAIL, f"{path}: {reason}", hint)
+        return None, Finding("genesis", State.FAIL, f"{path}: {reason}", genesis_advice(path))
     chain = chain_id(document)
     known = _stored_chain(config)
     if known is not None and known != chain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Final
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.passphrase import Asked
-from p2pnode.cli.places import data_dir
+from p2pnode.cli.places import data_dir, genesis_advice
+from p2pnode.consensus.registry import load_engine
 from p2pnode.crypto import SecretKey, address_of, peer_id_of
 from p2pnode.errors import ConfigError
 from p2pnode.keys import keystore
@@ -45,6 +47,9 @@ def init(arguments: Namespace, console: Console) -> int:
     if path.exists():
         raise FolderInUseError(folder)
     document = _read_genesis(arguments.genesis) if arguments.genesis else None
+    if arguments.single:
+        # Refused before anything is written.
+        load_engine(arguments.engine)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     config = NodeConfig(
         data_dir=folder,
@@ -80,13 +85,15 @@ def init(arguments: Namespace, console: Console) -> int:
         console.document(made)
     else:
         console.pairs(list(made.items()))
-    run = "p2pnode run" + (f" --data {folder}" if arguments.data else "")
+    run = "p2pnode run" + (f" --data {shlex.quote(str(folder))}" if arguments.data else "")
     if document is None:
         console.say(
-            "give validator_key and peer_id to whoever makes the genesis document,"
-            f" and put the document at {config.genesis_path}"
+            "no genesis yet: give validator_key and peer_id to whoever makes the genesis document;"
+            f" then {genesis_advice(config.genesis_path)}"
         )
-    console.next(run)
+        console.next(f"cp genesis.cbor {shlex.quote(str(config.genesis_path))}", run)
+    else:
+        console.next(run)
     return ExitCode.OK
 
 

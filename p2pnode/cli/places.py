@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,16 @@ class BadAddressError(ConfigError):
 
     def __init__(self, text: str) -> None:
         super().__init__(f"{text!r} is neither an address (64 hex digits) nor a key file")
+
+
+def genesis_advice(path: Path) -> str:
+    """Return what to do when the chain's genesis document is missing at `path`."""
+    # A folder that holds a node is not made again: the chain of one's own gets another one.
+    own = path.parent.with_name(f"{path.parent.name}-single")
+    return (
+        f"put the chain's {path.name}, from whoever makes it, at {path};"
+        f" for a chain of your own: `p2pnode init --single --data {shlex.quote(str(own))}`"
+    )
 
 
 def data_dir(arguments: Namespace) -> Path:

@@ -16,7 +16,7 @@ from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.notify import notify
 from p2pnode.cli.passphrase import Asked
-from p2pnode.cli.places import data_dir, remove_endpoint, write_endpoint
+from p2pnode.cli.places import data_dir, genesis_advice, remove_endpoint, write_endpoint
 from p2pnode.errors import ConfigError
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
@@ -39,9 +39,19 @@ class NoFolderError(ConfigError):
         super().__init__(f"no {path}: make a node with `p2pnode init --data {path.parent}`")
 
 
+class NoGenesisError(ConfigError):
+    """The folder has no genesis document yet."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"no {path}: {genesis_advice(path)}")
+        self.path = path
+
+
 def run(arguments: Namespace, console: Console) -> int:
     """Run the node."""
     config = gather(arguments)
+    if not config.genesis_path.exists():
+        raise NoGenesisError(config.genesis_path)
     return trio.run(_run, config, console, Asked(arguments))
 
 

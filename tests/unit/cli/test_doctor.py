@@ -89,7 +89,7 @@ def test_the_last_line_says_what_comes_next(folder: Path, monkeypatch: pytest.Mo
         patch.setattr(doctor, "_status", lambda *_: status())
         assert last() == f"next: p2pnode status --data {folder}"
     (folder / "genesis.cbor").unlink()
-    assert last().startswith("next: genesis: put the chain's genesis")
+    assert last().startswith("next: genesis: put the chain's genesis.cbor")
     assert last().endswith(f"p2pnode doctor --data {folder}")
 
 

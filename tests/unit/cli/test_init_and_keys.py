@@ -70,7 +70,26 @@ def test_init_without_a_chain_says_what_to_hand_over(tmp_path: Path) -> None:
     assert run.code == ExitCode.OK
     assert "validator_key" in run.out
     assert "genesis document" in run.err
-    assert not (tmp_path / "n" / "genesis.cbor").exists()
+    genesis = tmp_path / "n" / "genesis.cbor"
+    assert not genesis.exists()
+    own = f"p2pnode init --single --data {tmp_path / 'n-single'}"
+    assert f"at {genesis};" in run.err
+    assert f"`{own}`" in run.err
+    words = run.err.splitlines()[-1]
+    assert words == f"next: cp genesis.cbor {genesis} · p2pnode run --data {tmp_path / 'n'}"
+    refused = Run("run", "--data", str(tmp_path / "n"))
+    assert refused.code == ExitCode.FAILED
+    assert f"at {genesis};" in refused.err
+    assert f"`{own}`" in refused.err
+    # What is advised works as it stands.
+    assert Run(*own.split()[1:]).code == ExitCode.OK
+
+
+def test_init_refuses_an_engine_nobody_has_and_writes_nothing(tmp_path: Path) -> None:
+    run = Run("init", "--single", "--engine", "nope", "--data", str(tmp_path / "n"))
+    assert run.code == ExitCode.FAILED
+    assert "'nope'; there are: " in run.err
+    assert not (tmp_path / "n").exists()
 
 
 def test_init_takes_a_genesis_document_only_if_it_is_one(tmp_path: Path) -> None:
