@@ -78,7 +78,10 @@ class Intake:
                 self._admit(transaction)
                 admitted.append((i, transaction))
             except DuplicateTransaction:
-                pass  # it is held already: accepted, as it was the first time
+                # It is held already: accepted, as it was the first time. A collator packs what it
+                # holds; who packs nothing sends it on again, since the first frames may be lost.
+                if self._me is None and self.verified_before(transaction):
+                    self._forward(raw)
             except (MalformedTransactionError, RejectedTransaction) as refusal:
                 outcomes[i] = refusal
 
