@@ -8,7 +8,7 @@ from typing import Final
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.cli.places import data_dir
+from p2pnode.cli.places import data_dir, place_options
 from p2pnode.errors import ConfigError
 from p2pnode.node.jsonform import Json
 
@@ -62,5 +62,6 @@ def _act(arguments: Namespace, console: Console, method: str, params: list[Json]
         console.document(result)
     else:
         console.data(result["done"])
-    console.next(f"p2pnode run --data {path.parent}" if method == "stop" else "p2pnode status")
+    command = "run" if method == "stop" else "status"
+    console.next(f"p2pnode {command}{place_options(arguments)}")
     return ExitCode.OK

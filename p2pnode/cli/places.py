@@ -39,10 +39,10 @@ class BadAddressError(ConfigError):
 def genesis_advice(path: Path) -> str:
     """Return what to do when the chain's genesis document is missing at `path`."""
     # A folder that holds a node is not made again: the chain of one's own gets another one.
-    own = path.parent.with_name(f"{path.parent.name}-single")
+    own = f"{path.parent.resolve()}-single"
     return (
         f"put the chain's {path.name}, from whoever makes it, at {path};"
-        f" for a chain of your own: `p2pnode init --single --data {shlex.quote(str(own))}`"
+        f" for a chain of your own: `p2pnode init --single --data {shlex.quote(own)}`"
     )
 
 
@@ -55,6 +55,18 @@ def data_dir(arguments: Namespace) -> Path:
     import platformdirs
 
     return platformdirs.user_data_path("p2pnode", appauthor=False)
+
+
+def place_options(arguments: Namespace) -> str:
+    """Return the options that named the place, for a hint that works when it is copied.
+
+    Empty or beginning with a space. What the environment names, it names for the next command too.
+    """
+    return "".join(
+        f" --{name} {shlex.quote(value)}"
+        for name in ("node", "data")
+        if (value := getattr(arguments, name, None))
+    )
 
 
 def node_url(arguments: Namespace) -> str:

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.cli.places import connect
+from p2pnode.cli.places import connect, place_options
 from p2pnode.client import BlockingClient
 from p2pnode.node.jsonform import to_json
 from p2pnode.node.status import NodeStatus
@@ -29,7 +29,8 @@ def status(arguments: Namespace, console: Console) -> int:
             console.document(to_json(NodeStatus, found))
         else:
             console.pairs(_rows(found))
-        console.next("p2pnode status --watch", f"p2pnode account ADDR --node {client.url}")
+        place = place_options(arguments)
+        console.next(f"p2pnode status --watch{place}", f"p2pnode account ADDR{place}")
     return ExitCode.OK
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.passphrase import Asked
-from p2pnode.cli.places import connect, read_address
+from p2pnode.cli.places import connect, place_options, read_address
 from p2pnode.client import BlockingClient
 from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
@@ -59,9 +59,9 @@ def send(arguments: Namespace, console: Console) -> int:
             code = _verdict(found, timeout_s, console)
             if code is ExitCode.OK:
                 to = transaction.actions[0].to.hex()
-                console.next(f"p2pnode account {to} --node {client.url}")
+                console.next(f"p2pnode account {to}{place_options(arguments)}")
             return code
-    console.next(f"p2pnode tx show {transaction.id.hex()} --node {client.url}")
+    console.next(f"p2pnode tx show {transaction.id.hex()}{place_options(arguments)}")
     return ExitCode.OK
 
 
@@ -91,7 +91,7 @@ def show(arguments: Namespace, console: Console) -> int:
             rows.append(("fee", found.fee))
         console.pairs(rows)
     if found.state not in FINAL_STATES:
-        console.next(f"p2pnode tx show {found.id} --node {client.url}")
+        console.next(f"p2pnode tx show {found.id}{place_options(arguments)}")
     return ExitCode.OK
 
 
@@ -108,7 +108,8 @@ def account(arguments: Namespace, console: Console) -> int:
         rows += [(f"asset {asset}", amount) for asset, amount in balances]
         rows.append(("at height", found.height))
         console.pairs(rows)
-    console.next(f"p2pnode tx send --from KEYFILE --to {found.address} --amount N")
+    place = place_options(arguments)
+    console.next(f"p2pnode tx send --from KEYFILE --to {found.address} --amount N{place}")
     return ExitCode.OK
 
 

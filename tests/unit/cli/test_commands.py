@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.cli.places import remove_endpoint, write_endpoint
+from p2pnode.cli.main import make_parser
+from p2pnode.cli.places import genesis_advice, place_options, remove_endpoint, write_endpoint
 from p2pnode.cli.rpc import parameters
 from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
@@ -199,6 +200,60 @@ async def test_an_account_is_named_by_address_or_key_file(key_file: Path) -> Non
     bad = await against(FakeNode(), "account", "abc")
     assert bad.code == ExitCode.FAILED
     assert "64 hex digits" in bad.err
+
+
+async def test_hints_name_the_node_that_was_asked(key_file: Path, tmp_path: Path) -> None:
+    receiver = "ab" * 32
+    async with served(FakeNode()) as url:
+        write_endpoint(tmp_path, url)
+        for place in (f"--node {url}", f"--data {tmp_path}"):
+            for words, count in (
+                ("status", 2),
+                (f"account {receiver}", 1),
+                (f"tx send --from {key_file} --to {receiver} --amount 5", 1),
+            ):
+                argv = [*words.split(), *place.split()]
+                run = await trio.to_thread.run_sync(lambda argv=argv: Run(*argv))
+                assert run.code == ExitCode.OK
+                hint = run.err.splitlines()[-1]
+                assert hint.startswith("next: ")
+                assert hint.count(place) == count, hint
+
+
+@pytest.mark.parametrize(
+    ("action", "command"), [(["stop"], "run"), (["log-level", "debug"], "status")]
+)
+def test_hints_of_admin_name_the_folder(
+    action: list[str], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client:
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def raw(self, method: str, params: object) -> dict[str, str]:
+            return {"done": method}
+
+    monkeypatch.setattr("p2pnode.client.admin_client", lambda path: Client())
+    monkeypatch.setattr(Path, "is_socket", lambda path: True)
+    run = Run("admin", *action, "--data", str(tmp_path))
+    assert run.err == f"next: p2pnode {command} --data {tmp_path}\n"
+    monkeypatch.setenv("P2PNODE_DATA_DIR", str(tmp_path))
+    assert Run("admin", *action).err == f"next: p2pnode {command}\n"
+
+
+def test_a_place_with_a_space_is_quoted_in_hints() -> None:
+    arguments = make_parser().parse_args(["status", "--data", "my node"])
+    assert place_options(arguments) == " --data 'my node'"
+
+
+def test_the_folder_one_stands_in_gets_a_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"--data {tmp_path.resolve()}-single`" in genesis_advice(Path("genesis.cbor"))
 
 
 async def test_any_method_can_be_called() -> None:
