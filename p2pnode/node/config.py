@@ -235,7 +235,7 @@ def load_config(
     origins = dict.fromkeys(_COLUMNS, "default")
     if path is not None:
         source = f"file {path}"
-        values["data_dir"] = path.parent
+        values["data_dir"] = ""
         for key, value in _flat(_read_file(path), source).items():
             values[key] = checked(_known(key, source), value, source)
             origins[key] = source

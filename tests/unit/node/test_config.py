@@ -202,3 +202,12 @@ def test_any_text_for_any_setting_is_taken_or_refused_with_a_reason(
     except BadSettingError as error:
         reason = str(error)
     assert not reason or setting.key in reason
+
+
+def test_a_relative_file_without_data_dir_means_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nd2").mkdir()
+    (tmp_path / "nd2" / "p2pnode.toml").write_text('name = "x"\n')
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("nd2/p2pnode.toml")).data_dir == Path("nd2")
