@@ -11,6 +11,8 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from itertools import takewhile
 from typing import Any, Final, NoReturn, TypeAlias
 
 from p2pnode.cli.console import Console
@@ -35,6 +37,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(ExitCode.USAGE, f"error: {message}\nmore: {self.prog} --help\n")
 
+    def unknown(self, arguments: Sequence[str]) -> NoReturn:
+        """Refuse arguments that no flag takes, and name the flag that may be meant."""
+        first = arguments[0].partition("=")[0]
+        near = get_close_matches(first, self._option_string_actions, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(arguments)}{hint}")
+
 
 _Actions: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
@@ -51,11 +60,18 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     """
     console = console or Console()
     given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["sim"]:
+    flags = list(takewhile(("--json", "--quiet").__contains__, given))
+    if given[len(flags) :][:1] == ["sim"]:
+        given = ["sim", *given[len(flags) + 1 :], *flags]
         # The simulator reads its own arguments.
         return int(importlib.import_module("testnet.sim.command").main(given[1:]))
     try:
-        arguments = make_parser().parse_args(given)
+        parser = make_parser()
+        # Defaults stand here, once: as defaults of flags they would undo what came before.
+        start = argparse.Namespace(quiet=False, json=False, parser=parser)
+        arguments, unknown = parser.parse_known_args(given, start)
+        if unknown:
+            arguments.parser.unknown(unknown)
     except SystemExit as stop:
         return int(stop.code or 0)
     if arguments.command is None:
@@ -99,7 +115,6 @@ def make_parser() -> _Parser:
         epilog=exit_codes_help(),
         parents=[shared],
     )
-    parser.set_defaults(quiet=False, json=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_up(commands, shared)
     _add_load(commands, [shared, name])
@@ -115,7 +130,7 @@ def _add(commands: _Actions, name: str, target: str, help: str, parents: list[_P
     parser = commands.add_parser(
         name, help=help, description=help, parents=parents, epilog=exit_codes_help()
     )
-    parser.set_defaults(target=target)
+    parser.set_defaults(target=target, parser=parser)
     return parser
 
 

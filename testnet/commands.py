@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from p2pnode.availability.registry import load_scheme
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.consensus.registry import load_engine
 from p2pnode.errors import ConfigError, P2PNodeError
 from testnet.folder import (
     Folder,
@@ -30,6 +32,7 @@ from testnet.progress import progress_bar
 from testnet.request import Connection, RequestFailedError, request
 from testnet.screen import status_table
 from testnet.spec import TestnetSpec
+from testnet.trace import read_trace
 
 DOWN_S: Final = 12.0
 """A supervisor ends its nodes within 5 s; so long is waited before its processes are ended."""
@@ -49,12 +52,18 @@ def up(arguments: Any, console: Console) -> int:
     seed = arguments.seed if arguments.seed is not None else secrets.randbelow(10_000)
     spec = make_spec(arguments, seed)
     spec.validate()
+    # A name nobody knows must not first become a folder and four processes.
+    load_engine(spec.engine)
+    load_scheme(spec.scheme)
+    recording = read_trace(spec.trace) if spec.trace is not None else None
     if arguments.detach:
         return _detach(arguments, seed, console)
     from testnet.up import UpOptions
     from testnet.up import up as run_up
 
-    options = UpOptions(named=arguments.name is not None, ready_descriptor=arguments.ready_fd)
+    options = UpOptions(
+        named=arguments.name is not None, ready_descriptor=arguments.ready_fd, recording=recording
+    )
     return run_up(spec, options, console)
 
 
@@ -322,6 +331,8 @@ def load(arguments: Any, console: Console) -> int:
     trace = Path(arguments.trace).resolve() if arguments.trace is not None else None
     if trace is not None and not trace.is_file():
         raise ConfigError(f"--trace {trace}: no such file")
+    if trace is not None:
+        read_trace(trace)
     message = {
         "command": "load",
         "rate": arguments.rate,

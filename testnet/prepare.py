@@ -18,7 +18,7 @@ from testnet.folder import Folder
 from testnet.genesis import funded_accounts, make_genesis
 from testnet.load.options import genesis_transfers
 from testnet.spec import TestnetSpec
-from testnet.trace import Keys, genesis_balances, read_trace
+from testnet.trace import Keys, Trace, genesis_balances
 
 BOOTSTRAP_MAX: Final = 8
 """First peers in a node's configuration; the others are found through them."""
@@ -68,20 +68,22 @@ class Prepared:
         return self.genesis.parameters.fee_base + self.genesis.parameters.fee_action
 
 
-def prepare(spec: TestnetSpec, folder: Folder) -> Prepared:
+def prepare(spec: TestnetSpec, folder: Folder, recording: Trace | None = None) -> Prepared:
     """Write everything that the nodes of a testnet need.
 
-    Raises:
-        TraceError: The recording can't be read.
+    Args:
+        spec: The testnet.
+        folder: Made for it.
+        recording: What the spec's trace holds; genesis funds its senders.
     """
     parameters = spec.genesis_parameters()
     extra: dict[bytes, tuple[tuple[int, int], ...]] = {}
     funded_count = 0
-    if spec.trace is not None:
+    if recording is not None:
         rate_tx_s = spec.load_tx_s or 0.0
         funded_count = genesis_transfers(rate_tx_s, spec.for_s or DEFAULT_LOAD_S)
         fee = parameters.fee_base + parameters.fee_action
-        extra = genesis_balances(read_trace(spec.trace), Keys(spec.seed), funded_count, fee)
+        extra = genesis_balances(recording, Keys(spec.seed), funded_count, fee)
     genesis = make_genesis(
         name=spec.chain_name,
         validators=spec.validators,

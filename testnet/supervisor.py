@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -71,6 +72,8 @@ class Supervisor:
         self.seen = StateSeen()
         self.ready_s: float | None = None
         self.ready = trio.Event()
+        self.shown = trio.Event()
+        """`up` has said that the testnet is ready: before, nobody else is told so."""
         self.ending = trio.Event()
         """Somebody wants the testnet to end."""
         self.reason = ""
@@ -294,7 +297,7 @@ class Supervisor:
         lines: list[str] = []
         with contextlib.suppress(OSError):
             lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f": {lines[-1][:300]}" if lines else ""
+        last = f": {last_error(lines)[:300]}" if lines else ""
         return f"{how}{last} (see {path})"
 
     async def _watch_launcher(self) -> None:
@@ -343,6 +346,7 @@ class Supervisor:
     async def wait(self, height: int | None, timeout_s: float) -> bool:
         """Wait until all running nodes are ready, and have a height where one is given."""
         with trio.move_on_after(timeout_s):
+            await self.shown.wait()
             while True:
                 await self.look_at_all()
                 alive = [n for n in self.nodes if n.process is not None]
@@ -463,6 +467,23 @@ class Supervisor:
             helpers=((self._launcher.pid, self._launcher.started),),
         )
         write_manifest(self.folder, manifest)
+
+
+_FRAME: Final = " \t|+"
+"""What a traceback draws before the lines of an exception group."""
+
+_ERROR_LINE: Final = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)(: .*)?$")
+
+
+def last_error(lines: Sequence[str]) -> str:
+    """Return the line that says why a process ended, such as `SomeError: message`.
+
+    Args:
+        lines: What it wrote as errors. The last one may only close the frame of an exception group.
+    """
+    bare = [text for line in lines if (text := line.strip(_FRAME + "-"))]
+    errors = [text for text in bare if _ERROR_LINE.match(text)]
+    return (errors or bare or [""])[-1]
 
 
 def _ignore(text: str) -> None:

@@ -24,9 +24,23 @@ TOKEN: Final = 1
 
 _COLUMNS: Final = ("kind", "sender", "recipient", "value_wei", "token_recipient", "token_amount")
 
+_FIRST_LINE: Final = (
+    "block,index,kind,sender,recipient,value_wei,token_recipient,token_amount,gas_limit,input_bytes"
+)
+"""As recordings begin; only the columns above are read."""
+
 
 class TraceError(ConfigError):
     """A file is no recording of transactions."""
+
+
+class NoTraceError(TraceError):
+    """A file does not begin as recordings do."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} is no trace ({why}); the first line of one should be {_FIRST_LINE}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +115,13 @@ def read_trace(path: Path) -> Trace:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     with _open(path) as file:
         reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        try:
+            names = reader.fieldnames or ()
+        except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile) as error:
+            raise NoTraceError(path, str(error)) from None
+        missing = [name for name in _COLUMNS if name not in names]
         if missing:
-            raise TraceError(f"{path} has no column {', '.join(missing)}")
+            raise NoTraceError(path, f"no column {', '.join(missing)}")
         yield from enumerate(reader, 2)
 
 

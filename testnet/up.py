@@ -29,6 +29,7 @@ from testnet.screen import first_screen, summary_text
 from testnet.spec import TestnetSpec
 from testnet.summary import Facts, Judged, NodeFacts, judge
 from testnet.supervisor import Supervisor
+from testnet.trace import Trace
 
 BLOCKS_CHECKED_MAX: Final = 20_000
 """Blocks compared across nodes at the end, the newest ones."""
@@ -47,6 +48,8 @@ class UpOptions:
     """The name was given; else it may be changed to a free one."""
     ready_descriptor: int | None = None
     """Detached: the first screen goes here, as JSON, and everything else into a file."""
+    recording: Trace | None = None
+    """What the spec's trace holds, read before anything is made."""
 
 
 def up(spec: TestnetSpec, options: UpOptions, console: Console) -> int:
@@ -67,7 +70,9 @@ def up(spec: TestnetSpec, options: UpOptions, console: Console) -> int:
         if options.ready_descriptor is not None:
             _redirect(folder)
         try:
-            supervisor = Supervisor(spec, folder, prepare(spec, folder), launcher)
+            supervisor = Supervisor(
+                spec, folder, prepare(spec, folder, options.recording), launcher
+            )
         except BaseException:
             launcher.close()
             raise
@@ -106,6 +111,7 @@ class _Run:
             if supervisor.ready.is_set():
                 supervisor.ready_s = _age_s()
                 self._show_first()
+                supervisor.shown.set()
                 judged = await self._watch()
             nursery.cancel_scope.cancel()
         # All processes have ended.
