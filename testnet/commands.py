@@ -30,7 +30,7 @@ from testnet.folder import (
 from testnet.names import name_of
 from testnet.progress import progress_bar
 from testnet.request import Connection, RequestFailedError, request
-from testnet.screen import status_table
+from testnet.screen import quorum_warning, restart_hint, status_table
 from testnet.spec import TestnetSpec
 from testnet.trace import read_trace
 
@@ -290,8 +290,21 @@ def on_node(arguments: Any, console: Console) -> int:
             pid = f"  pid {node['pid']}" if node["pid"] is not None else ""
             console.data(f"{node['name']} {node['state']}{pid}")
     after = {"kill": "restart", "pause": "resume"}.get(command)
+    if _warn_of_quorum(folder, console):
+        return ExitCode.OK
     console.next(*([f"testnet {after} {changed[0]['name']}"] if after else []), "testnet status")
     return ExitCode.OK
+
+
+def _warn_of_quorum(folder: Folder, console: Console) -> bool:
+    """Say when too few validators run for anything to become final; tells whether it is so."""
+    status = request(folder, {"command": "status"})
+    warning = quorum_warning(status)
+    if warning is None:
+        return False
+    console.say(warning)
+    console.next(restart_hint(status), "testnet status")
+    return True
 
 
 def fund(arguments: Any, console: Console) -> int:
@@ -353,8 +366,9 @@ def load(arguments: Any, console: Console) -> int:
     console.say(_report_text(report))
     if console.json:
         console.data(json.dumps(report))
-    console.next("testnet status", "testnet down")
     unfinished = report["unfinished_count"]
+    if not (unfinished and _warn_of_quorum(folder, console)):
+        console.next("testnet status", "testnet down")
     return ExitCode.NO_LIVENESS if unfinished else ExitCode.OK
 
 
@@ -368,6 +382,8 @@ def _report_text(report: dict[str, Any]) -> str:
         f"{report['submitted']} of {report['due']} submitted · {report['finalized']} finalized · "
         f"{report['failed']} failed · {refused} refused · {report['unfinished_count']} unfinished"
     )
+    for reason, count in sorted(report["refused"].items()):
+        text += f"\n  refused: {count} {reason}"
     if report["finalization_s"]:
         times = report["finalization_s"]
         text += f"\nfinalization p50 {times['p50']:.3f} s   p99 {times['p99']:.3f} s"

@@ -132,6 +132,10 @@ class Folder:
         """The run summary of the end."""
         return self.path / "summary.json"
 
+    def account_key(self, index: int) -> Path:
+        """Key file of an account for people."""
+        return self.path / "keys" / f"account{index}.key"
+
     def node(self, name: str) -> Path:
         """Data directory of a node."""
         return self.path / name

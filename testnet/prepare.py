@@ -23,6 +23,9 @@ from testnet.trace import Keys, Trace, genesis_balances
 BOOTSTRAP_MAX: Final = 8
 """First peers in a node's configuration; the others are found through them."""
 
+KEY_FILES: Final = 2
+"""Accounts whose keys are written to files: one to send from, one to send to."""
+
 DEFAULT_LOAD_S: Final = 60.0
 """A load without an end is funded for so long in genesis; from then on by the faucets."""
 
@@ -97,6 +100,9 @@ def prepare(spec: TestnetSpec, folder: Folder, recording: Trace | None = None) -
     genesis.validate()
     document = genesis.encode()
     folder.genesis.write_bytes(document)
+    for index in range(KEY_FILES):
+        key = derive_test_stored_key(spec.seed, Purpose.ACCOUNT, index)
+        keystore.write(folder.account_key(index), key)
     nodes = _write_nodes(spec, folder)
     return Prepared(genesis, chain_id(document), nodes, funded_count)
 

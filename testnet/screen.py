@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from p2pnode.consensus.engine import quorum_of
 from p2pnode.node.units import human_size
 
 Json = Mapping[str, Any]
+
+COLUMNS_MAX: Final = 100
 
 
 def short(text: str) -> str:
@@ -52,16 +55,47 @@ def first_screen(
             + f" {node['pid']}"
         )
     address, balance = account
-    lines.append(
-        f"  account 0   {short(address)}   {balance}   "
-        f"TEST KEYS from seed {status['seed']}: never use elsewhere"
-    )
+    lines.append(f"  account 0   {short(address)}   {balance}   {folder}/keys/account0.key")
+    lines.append(f"  TEST KEYS from seed {status['seed']}: never use elsewhere")
     lines.append("")
     lines.append(
         "next: testnet status · testnet load --rate 50 · testnet kill node0 · testnet down"
     )
+    lines += _send_hint(folder, status["nodes"][0]["rpc"])
     lines.append(f"files: {folder}/  (testnet.json, logs/)")
     return "\n".join(lines)
+
+
+def _send_hint(folder: str, url: str) -> list[str]:
+    """Return a command that sends a transaction, on lines to be copied; none where too wide."""
+    lines = [
+        f"      p2pnode tx send --amount 1 --node {url} \\",
+        f"        --from {folder}/keys/account0.key --to {folder}/keys/account1.key",
+    ]
+    return lines if all(len(line) <= COLUMNS_MAX for line in lines) else []
+
+
+def quorum_warning(status: Json) -> str | None:
+    """Return what it means that validators are away; None while enough of them run."""
+    nodes = [node for node in status["nodes"] if "validator" in node["roles"]]
+    count = sum(node["state"] in ("running", "starting") for node in nodes)
+    needed = quorum_of(len(nodes))
+    if count >= needed:
+        return None
+    lack = "one is" if needed - count == 1 else f"{needed - count} are"
+    return (
+        f"{count} of {len(nodes)} validators run, {needed} needed: "
+        f"nothing becomes final until {lack} back"
+    )
+
+
+def restart_hint(status: Json) -> str:
+    """Return the command that brings the first validator back that is away."""
+    for node in status["nodes"]:
+        if "validator" in node["roles"] and node["state"] not in ("running", "starting"):
+            verb = "resume" if node["state"] == "paused" else "restart"
+            return f"testnet {verb} {node['name']}"
+    return "testnet status"
 
 
 def status_table(status: Json) -> str:
@@ -160,6 +194,10 @@ def summary_text(summary: Json) -> str:
             f"finalized · {transactions['failed']} failed · {refused} refused   "
             f"{summary['throughput_tx_s'] or 0:g} tx/s"
         )
+        lines += [
+            f"  refused       {count} {reason}"
+            for reason, count in sorted(transactions["refused"].items())
+        ]
         for name in ("finalization_s", "execution_s", "consensus_s"):
             if summary[name] is not None:
                 label = name.removesuffix("_s")
@@ -170,6 +208,8 @@ def summary_text(summary: Json) -> str:
         per = summary["cpu_s"]["per_transaction"]
         cost = f"{per * 1000:.2f} ms a transaction, all nodes" if per else "-"
         lines.append(f"  cpu           {summary['cpu_s']['total']:.1f} s   {cost}")
+    outcomes = list(summary["checks"].values())
+    lines.append(f"checks  {outcomes.count('pass')} of {len(outcomes)} passed")
     for name, outcome in summary["checks"].items():
         if outcome != "pass":
             lines.append(f"  {name}: {outcome}")

@@ -140,6 +140,8 @@ def test_a_run_in_which_everything_holds_exits_with_0() -> None:
     assert summary["pause_s_max"] == 1.0
     assert summary["transactions"]["refused"] == {"pool_full": 1}
     assert "99 finalized" in summary_text(summary)
+    assert "checks  7 of 7 passed" in summary_text(summary)
+    assert "1 pool_full" in summary_text(summary)
 
 
 def test_a_run_without_load_has_nulls() -> None:

@@ -1,0 +1,54 @@
+"""What people are shown: within 100 columns, with numbers and the command that comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testnet.screen import first_screen, quorum_warning, restart_hint
+
+
+def status(*states: str) -> dict[str, Any]:
+    nodes = [
+        {
+            "name": f"node{i}",
+            "roles": ["validator", "executor"],
+            "state": state,
+            "rpc": "http://127.0.0.1:65535",
+            "pid": 4_194_304,
+        }
+        for i, state in enumerate(states)
+    ]
+    return {"name": "amber-fox", "seed": 1, "engine": "simplex", "nodes": nodes}
+
+
+@pytest.mark.parametrize(("name", "hinted"), [("amber-fox", True), ("a" * 40, False)])
+def test_the_first_screen_shows_a_key_and_a_whole_command_to_send_where_it_fits(
+    name: str, hinted: bool
+) -> None:
+    text = first_screen(
+        status("running"),
+        validators=1,
+        light=0,
+        shards=1,
+        ready_s=1.0,
+        account=("ab" * 32, 1_000_000),
+        folder=f".testnet/{name}",
+    )
+    assert f".testnet/{name}/keys/account0.key" in text
+    assert ("p2pnode tx send --amount 1 --node http://127.0.0.1:65535 \\\n" in text) == hinted
+    if hinted:
+        assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_too_few_validators_are_named_with_numbers_and_the_way_back() -> None:
+    assert quorum_warning(status("running", "running", "running", "killed")) is None
+    lost = status("killed", "paused", "running", "running")
+    assert quorum_warning(lost) == (
+        "2 of 4 validators run, 3 needed: nothing becomes final until one is back"
+    )
+    assert restart_hint(lost) == "testnet restart node0"
+    worse = quorum_warning(status("running", "paused", "killed", "crashed"))
+    assert worse is not None
+    assert worse.endswith("until 2 are back")
