@@ -76,7 +76,7 @@ class SimReport:
     consensus_s: tuple[float, float]
     """(p50, p99) from proposal to finality at node0."""
     longest_pause_s: float
-    """Longest time without a new final height anywhere, from the first to the last."""
+    """Longest time without a new final height anywhere, while there was load."""
     virtual_s: float
     cpu_s: float
     inputs: int

@@ -407,7 +407,8 @@ class Run:
         )
 
     def _longest_pause(self) -> float:
-        times = sorted(self.height_s.values())
+        # While there is load: afterwards only a heartbeat is due.
+        times = sorted(at_s for at_s in self.height_s.values() if at_s <= self.spec.duration_s)
         return max((b - a for a, b in pairwise(times)), default=0.0)
 
 

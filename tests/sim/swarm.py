@@ -39,7 +39,7 @@ def random_spec(rng: random.Random) -> SimSpec:
             block_interval_ms=rng.choice([50, 200, 500]),
             delta_ms=rng.choice([50, 250]),
         ),
-        settle_s=40.0,
+        settle_s=90.0,
     )
 
 
