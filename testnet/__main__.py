@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from testnet.cli import main
+from testnet.cli.main import main
 
 sys.exit(main())

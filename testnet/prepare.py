@@ -17,8 +17,8 @@ from p2pnode.types.genesis import Genesis, chain_id
 from testnet.folder import Folder
 from testnet.genesis import funded_accounts, make_genesis
 from testnet.load.options import genesis_transfers
+from testnet.load.trace import Keys, Trace, genesis_balances
 from testnet.spec import TestnetSpec
-from testnet.trace import Keys, Trace, genesis_balances
 
 BOOTSTRAP_MAX: Final = 8
 """First peers in a node's configuration; the others are found through them."""

@@ -14,8 +14,8 @@ from p2pnode.types.transaction import ACTIONS_MAX, Transfer, sign_transaction
 from testnet.genesis import FAUCETS, faucet_key
 from testnet.load.options import LoadOptions
 from testnet.load.source import TraceSource
+from testnet.load.trace import NATIVE, TOKEN, needs
 from testnet.load.tracked import Client
-from testnet.trace import NATIVE, TOKEN, needs
 
 CHUNK: Final = 1500
 """Transfers whose senders are funded in one go."""

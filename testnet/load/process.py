@@ -16,8 +16,8 @@ from testnet.load.generator import Generator
 from testnet.load.options import LoadOptions
 from testnet.load.report import LoadReport
 from testnet.load.source import Source, SyntheticSource, TraceSource
+from testnet.load.trace import read_trace
 from testnet.load.tracked import Client
-from testnet.trace import read_trace
 
 PROGRESS_S: Final = 0.5
 

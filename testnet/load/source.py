@@ -11,7 +11,7 @@ from p2pnode.crypto import SecretKey, address_of
 from p2pnode.types.transaction import Transfer, sign_transaction
 from testnet.genesis import LOAD_ACCOUNTS, load_key
 from testnet.load.options import LoadOptions
-from testnet.trace import Keys, Trace
+from testnet.load.trace import Keys, Trace
 
 
 @dataclass(frozen=True, slots=True)

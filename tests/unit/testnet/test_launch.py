@@ -38,9 +38,9 @@ def test_every_module_has_a_part_that_is_listed() -> None:
 
 def test_help_and_mistakes_import_neither_libp2p_nor_an_event_loop() -> None:
     program = (
-        "import sys, testnet.cli\n"
-        "assert testnet.cli.main(['--help']) == 0\n"
-        "assert testnet.cli.main(['up', '--shards', '2']) == 2\n"
+        "import sys, testnet.cli.main\n"
+        "assert testnet.cli.main.main(['--help']) == 0\n"
+        "assert testnet.cli.main.main(['up', '--shards', '2']) == 2\n"
         "found = [m for m in ('libp2p', 'trio', 'rich', 'httpx') if m in sys.modules]\n"
         "sys.exit(', '.join(found) or 0)"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from p2pnode.errors import ConfigError
-from testnet.cli import main
+from testnet.cli.main import main
 from testnet.names import is_name, name_of
 from testnet.spec import NotBuiltError, SpecError, TestnetSpec
-from tests.unit.testnet.streams import Streams
+from tests.unit.testnet.load.streams import Streams
 
 
 def test_a_seed_always_gives_the_same_name_and_seeds_give_different_ones() -> None:

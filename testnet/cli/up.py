@@ -18,18 +18,18 @@ from p2pnode.client import CallRefusedError, ClientError
 from p2pnode.crypto import address_of
 from p2pnode.errors import P2PNodeError
 from p2pnode.node.status import BLOCKS_MAX, BlockStatus
-from testnet.control import ControlServer, status_json
-from testnet.display import show
+from testnet.cli.display import show
+from testnet.cli.screen import first_screen, summary_text
 from testnet.folder import Folder, create, free_name, write_atomically
 from testnet.genesis import ACCOUNT_BALANCE, account_key
 from testnet.launch.launcher import Launcher
-from testnet.noderun import NodeRun
+from testnet.load.trace import Trace
 from testnet.prepare import prepare
-from testnet.screen import first_screen, summary_text
 from testnet.spec import TestnetSpec
-from testnet.summary import Facts, Judged, NodeFacts, judge
-from testnet.supervisor import Supervisor
-from testnet.trace import Trace
+from testnet.supervise.control import ControlServer, status_json
+from testnet.supervise.noderun import NodeRun
+from testnet.supervise.summary import Facts, Judged, NodeFacts, judge
+from testnet.supervise.supervisor import Supervisor
 
 BLOCKS_CHECKED_MAX: Final = 20_000
 """Blocks compared across nodes at the end, the newest ones."""

@@ -17,6 +17,9 @@ from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.consensus.registry import load_engine
 from p2pnode.errors import ConfigError, P2PNodeError
+from testnet.cli.progress import progress_bar
+from testnet.cli.request import Connection, RequestFailedError, request
+from testnet.cli.screen import quorum_warning, restart_hint, status_table
 from testnet.folder import (
     Folder,
     NoTestnetError,
@@ -27,12 +30,9 @@ from testnet.folder import (
     remove,
     runs,
 )
+from testnet.load.trace import read_trace
 from testnet.names import name_of
-from testnet.progress import progress_bar
-from testnet.request import Connection, RequestFailedError, request
-from testnet.screen import quorum_warning, restart_hint, status_table
 from testnet.spec import TestnetSpec
-from testnet.trace import read_trace
 
 DOWN_S: Final = 12.0
 """A supervisor ends its nodes within 5 s; so long is waited before its processes are ended."""
@@ -58,8 +58,8 @@ def up(arguments: Any, console: Console) -> int:
     recording = read_trace(spec.trace) if spec.trace is not None else None
     if arguments.detach:
         return _detach(arguments, seed, console)
-    from testnet.up import UpOptions
-    from testnet.up import up as run_up
+    from testnet.cli.up import UpOptions
+    from testnet.cli.up import up as run_up
 
     options = UpOptions(
         named=arguments.name is not None, ready_descriptor=arguments.ready_fd, recording=recording

@@ -22,7 +22,7 @@ from testnet.load.options import LoadOptions
 from testnet.load.report import LoadReport, percentiles
 from testnet.load.source import Signed
 from tests.unit.node.statuses import STATUS
-from tests.unit.testnet.test_trace import options
+from tests.unit.testnet.load.test_trace import options
 
 WALL_START_MS = 1_000_000
 

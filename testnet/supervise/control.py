@@ -19,9 +19,9 @@ import trio
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError
-from testnet.fund import fund
-from testnet.noderun import NodeRun
-from testnet.supervisor import Supervisor
+from testnet.supervise.fund import fund
+from testnet.supervise.noderun import NodeRun
+from testnet.supervise.supervisor import Supervisor
 
 LINE_BYTES_MAX: Final = 1 << 16
 

@@ -11,7 +11,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.node.status import FINAL_STATES
 from p2pnode.types.transaction import AMOUNT_MAX, Transfer, sign_transaction
 from testnet.genesis import FAUCETS, faucet_key
-from testnet.supervisor import Supervisor
+from testnet.supervise.supervisor import Supervisor
 
 WAIT_S: Final = 10.0
 POLL_S: Final = 0.05

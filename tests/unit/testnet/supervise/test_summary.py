@@ -10,10 +10,10 @@ import pytest
 
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.node.status import BlockStatus, NodeStatus, StateRoot
+from testnet.cli.screen import summary_text
 from testnet.load.report import LoadReport, Named, Percentiles
-from testnet.screen import summary_text
 from testnet.spec import TestnetSpec
-from testnet.summary import Cost, Facts, Judged, NodeFacts, StateSeen, judge
+from testnet.supervise.summary import Cost, Facts, Judged, NodeFacts, StateSeen, judge
 from tests.unit.node.statuses import STATUS
 
 ISSUED = {0: 1000, 1: 50}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from p2pnode.cli.exit_codes import ExitCode
-from testnet.cli import main, make_parser
-from testnet.supervisor import last_error
+from testnet.cli.main import main, make_parser
+from testnet.supervise.supervisor import last_error
 
 
 @pytest.mark.parametrize("flag", ["--engine", "--scheme"])

@@ -10,7 +10,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.node.status import NodeStatus
 from testnet.launch.launcher import Process
 from testnet.prepare import NodePlan
-from testnet.summary import Cost
+from testnet.supervise.summary import Cost
 
 
 class UnknownNodeError(P2PNodeError):

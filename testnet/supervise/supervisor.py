@@ -1,8 +1,7 @@
 """The supervisor: starts the processes of a testnet, watches them, and ends them all.
 
-It owns the fork server and a channel to every process, and answers requests on its socket
-(testnet/control.py). Nothing outlives it: when it ends, however that happens, the fork server ends
-the others.
+It owns the fork server and a channel to every process; supervise/control.py answers requests on its
+socket. Nothing outlives it: when it ends, however that happens, the fork server ends the others.
 """
 
 from __future__ import annotations
@@ -25,7 +24,9 @@ from testnet.launch.launcher import Launcher, Process, Request
 from testnet.load.options import LoadOptions
 from testnet.load.process import STOP
 from testnet.load.report import LoadReport
-from testnet.noderun import (
+from testnet.prepare import Prepared
+from testnet.spec import TestnetSpec
+from testnet.supervise.noderun import (
     NodeRun,
     NodeState,
     NotReadyError,
@@ -34,9 +35,7 @@ from testnet.noderun import (
     running,
     why_not_ready,
 )
-from testnet.prepare import Prepared
-from testnet.spec import TestnetSpec
-from testnet.summary import StateSeen
+from testnet.supervise.summary import StateSeen
 
 READY_POLL_S: Final = 0.05
 SAMPLE_S: Final = 1.0

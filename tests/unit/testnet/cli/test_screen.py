@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from testnet.screen import first_screen, quorum_warning, restart_hint
+from testnet.cli.screen import first_screen, quorum_warning, restart_hint
 
 
 def status(*states: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import trio
 
 from p2pnode.cli.console import Console
-from testnet.screen import status_line, status_table
+from testnet.cli.screen import status_line, status_table
 
 LINE_PERIOD_S: Final = 5.0
 FRAME_PERIOD_S: Final = 0.5

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     arguments.argv = given
     module, _, function = arguments.target.partition(":")
     try:
-        command = getattr(importlib.import_module(f"testnet.{module}"), function)
+        command = getattr(importlib.import_module(f"testnet.cli.{module}"), function)
         return int(command(arguments, console))
     except ConfigError as error:
         console.error(str(error))

@@ -14,7 +14,7 @@ from p2pnode.types.transaction import decode_transaction
 from testnet.genesis import FAUCET_BALANCE, FAUCETS, SUPPLY_MAX, funded_accounts
 from testnet.load.options import LoadOptions
 from testnet.load.source import SyntheticSource, TraceSource
-from testnet.trace import (
+from testnet.load.trace import (
     NATIVE,
     TOKEN,
     Keys,

@@ -1,0 +1,1 @@
+"""The supervisor: one process that starts, watches, commands and judges a testnet."""
