@@ -13,6 +13,12 @@ from enum import StrEnum
 from typing import Final
 
 from p2pnode import crypto
+from p2pnode.node.details import (
+    AvailabilityStatus,
+    ConsensusStatus,
+    DeviceStatus,
+    ShardStatus,
+)
 from p2pnode.node.jsonform import Amount
 from p2pnode.types.genesis import SYSTEM_UID, Genesis
 
@@ -69,6 +75,20 @@ class MempoolStatus:
     transactions_count: int = 0
     size_bytes: int = 0
     """Sum of the envelopes' sizes."""
+    ready_count: int = 0
+    """In no batch yet, and may be packed now."""
+    batched_count: int = 0
+    """In a batch that is not executed yet."""
+    checking_count: int = 0
+    """Their signature is being checked."""
+    senders_count: int = 0
+    transactions_max: int = 0
+    """More are refused."""
+    size_bytes_max: int = 0
+    admitted_count: int = 0
+    """Since start."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Refused since start, by the error's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,13 @@ class NodeStatus:
     """Resident memory of the process."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """Named totals since start, such as `views_skipped` or `transactions_executed`."""
+    best_height: int = 0
+    """Newest height that a peer told of, or that this node has."""
+    consensus: ConsensusStatus = field(default_factory=ConsensusStatus)
+    availability: AvailabilityStatus = field(default_factory=AvailabilityStatus)
+    shard_rows: tuple[ShardStatus, ...] = ()
+    """The shards of the epoch, the system shard first."""
+    device: DeviceStatus = field(default_factory=DeviceStatus)
 
     @property
     def shards(self) -> tuple[int, ...]:
