@@ -38,12 +38,12 @@ TYPES = [
 st.register_type_strategy(Mapping, lambda _: st.just({}))
 AMOUNTS = st.integers(0, (1 << 128) - 1).map(Amount)
 st.register_type_strategy(Amount, AMOUNTS)
+# NaN is not equal to itself.
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 
 
 @given(st.sampled_from(TYPES).flatmap(st.from_type))
 def test_every_value_of_the_api_survives_json(value: object) -> None:
-    if any(v != v for v in (getattr(value, n, 0) for n in ("cpu_s", "rtt_ms", "score"))):
-        return  # NaN is not equal to itself
     text = json.dumps(to_json(type(value), value))
     assert from_json(type(value), json.loads(text)) == value
 
@@ -58,7 +58,9 @@ def test_amounts_by_asset_survive_json_as_text(balances: dict[int, Amount]) -> N
 
 def test_a_status_has_the_names_of_its_fields() -> None:
     form = to_json(NodeStatus, STATUS)
-    assert form["mempool"] == {"transactions_count": 4, "size_bytes": 800}
+    assert form["mempool"]["transactions_count"] == 4
+    assert form["mempool"]["size_bytes"] == 800
+    assert form["consensus"]["recent"] == []
     assert form["state_roots"]["1"] == {"height": 809, "root": "11" * 32}
     assert form["supply"]["0"] == str(1 << 100)
 
