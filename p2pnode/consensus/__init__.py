@@ -1,6 +1,7 @@
 """Consensus: the engine plug, what engines share, and the engines built in.
 
-`engine.py` is the plug and its contract, `registry.py` finds an engine by name, `certs.py` and
+`engine.py` is the plug and its contract; its words stand in `epoch.py`, `parameters.py`,
+`items.py`, `events.py` and `effects.py`. `registry.py` finds an engine by name, `certs.py` and
 `tally.py` are what vote-counting engines share, `solo/` and `simplex/` are engines, `host.py` is
 what runs any of them. Everything here is pure.
 """

@@ -38,7 +38,7 @@ MUTANTS: Final = (
         "engine-quorum",
         "A quorum is floor(2W/3)+1 of the power, not f+1.",
         (
-            ("p2pnode/consensus/engine.py", "return 2 * power_total // 3 + 1",
+            ("p2pnode/consensus/epoch.py", "return 2 * power_total // 3 + 1",
              "return power_total // 3 + 1"),
         ),
         "plain",
