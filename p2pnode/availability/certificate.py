@@ -9,6 +9,7 @@ from p2pnode import crypto
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.types.batch import BatchHeader, decode_batch_header
 from p2pnode.types.genesis import Validator
+from p2pnode.types.quorum import choose_signers, needless_signer, quorum_of_set
 from p2pnode.types.statement import BatchCertificate, Evidence, SignerList
 
 KIND_BATCH: Final = "batch"
@@ -69,11 +70,6 @@ class NotEquivocationError(RemoteProtocolError):
     """Evidence that shows no offence."""
 
 
-def quorum_of(validators: Sequence[Validator]) -> int:
-    """Return the voting power of a quorum: floor(2W/3)+1 of the total W."""
-    return 2 * sum(v.power for v in validators) // 3 + 1
-
-
 def pick_signers(
     signatures: Mapping[int, bytes], validators: Sequence[Validator]
 ) -> SignerList | None:
@@ -86,17 +82,11 @@ def pick_signers(
     Returns:
         As few signers as make a quorum, ascending, none of them needless; None without a quorum.
     """
-    quorum = quorum_of(validators)
-    power = 0
-    chosen: list[int] = []
-    # The strongest first: the last one taken is the weakest and still needed, so all are needed.
-    for signer in sorted(signatures, key=lambda i: (-validators[i].power, i)):
-        chosen.append(signer)
-        power += validators[signer].power
-        if power >= quorum:
-            chosen.sort()
-            return SignerList(tuple(chosen), tuple(signatures[i] for i in chosen))
-    return None
+    powers = [v.power for v in validators]
+    chosen = choose_signers(signatures, powers, quorum_of_set(validators))
+    if chosen is None:
+        return None
+    return SignerList(chosen, tuple(signatures[i] for i in chosen))
 
 
 def check_signers(signers: SignerList, validators: Sequence[Validator]) -> None:
@@ -114,13 +104,14 @@ def check_signers(signers: SignerList, validators: Sequence[Validator]) -> None:
     for signer in indices:
         if not 0 <= signer < len(validators):
             raise UnknownSignerError(signer, len(validators))
-    quorum = quorum_of(validators)
-    power = sum(validators[i].power for i in indices)
+    quorum = quorum_of_set(validators)
+    powers = [v.power for v in validators]
+    power = sum(powers[i] for i in indices)
     if power < quorum:
         raise NotEnoughPowerError(power, quorum)
-    weakest = min(indices, key=lambda i: validators[i].power)
-    if power - validators[weakest].power >= quorum:
-        raise NeedlessSignersError(weakest, power - validators[weakest].power, quorum)
+    needless = needless_signer(indices, powers, quorum)
+    if needless is not None:
+        raise NeedlessSignersError(needless, power - powers[needless], quorum)
 
 
 def header_claim(header: BatchHeader, signature: bytes, chain: bytes) -> Claim:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from p2pnode.availability.certificate import pick_signers, quorum_of
+from p2pnode.availability.certificate import pick_signers
 from p2pnode.errors import LocalProtocolError
 from p2pnode.types.batch import BatchHeader
 from p2pnode.types.genesis import Validator
+from p2pnode.types.quorum import quorum_of_set
 from p2pnode.types.statement import BatchCertificate
 
 
@@ -108,7 +109,7 @@ class Dispersal:
             header_signature=header_signature,
             data=data,
             validators=tuple(validators),
-            quorum=quorum_of(validators),
+            quorum=quorum_of_set(validators),
             height=height,
             retry_at_ns=now_ns + self._config.retry_ns,
         )

@@ -4,9 +4,8 @@ Encoding: the canonical array `[body, bitmap, signatures]`. Bit i of the bitmap 
 value 1 << i % 8) stands for validator i; the signatures follow in ascending order of signers, 64
 bytes each. With four validators bitmap and signatures take 193 bytes, with a hundred 4.3 KB.
 
-A certificate holds exactly a quorum: it is refused when a signer could be left out. Otherwise the
-same statement would have more encodings than needed, and checking "all signatures" an open-ended
-price.
+A certificate holds exactly a quorum: it is refused when a signer could be left out
+(`p2pnode.types.quorum` says why).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 from p2pnode import codec, crypto
 from p2pnode.consensus.engine import Claim, Epoch, Index, MalformedItemError, Signed
+from p2pnode.types.quorum import choose_signers, needless_signer
 
 
 class CertificatePowerError(MalformedItemError):
@@ -72,17 +72,11 @@ class CertScheme:
         Args:
             votes: Verified votes with one body, at most one per signer, a quorum at least.
         """
-        # Strongest first: whoever was added last was needed, and so was everyone stronger.
-        chosen: list[Signed] = []
-        power = 0
-        for vote in sorted(votes, key=lambda vote: (-self._powers[vote.sender], vote.sender)):
-            if power >= self.quorum:
-                break
-            chosen.append(vote)
-            power += self._powers[vote.sender]
-        assert power >= self.quorum, (power, self.quorum)
+        by_signer = {vote.sender: vote for vote in votes}
+        signers = choose_signers(by_signer, self._powers, self.quorum)
+        assert signers is not None, (sorted(by_signer), self.quorum)
+        chosen = [by_signer[signer] for signer in signers]
         assert len({vote.body for vote in chosen}) == 1
-        chosen.sort(key=lambda vote: vote.sender)
         bitmap = bytearray((len(self._powers) + 7) // 8)
         for vote in chosen:
             bitmap[vote.sender // 8] |= 1 << vote.sender % 8
@@ -113,8 +107,7 @@ class CertScheme:
                 f"{len(joined)} bytes of signatures for {len(signers)} signers"
             )
         power = sum(self._powers[index] for index in signers)
-        weakest = min((self._powers[index] for index in signers), default=0)
-        if power < self.quorum or power - weakest >= self.quorum:
+        if power < self.quorum or needless_signer(signers, self._powers, self.quorum) is not None:
             raise CertificatePowerError(power, self.quorum)
         size = crypto.SIGNATURE_BYTES
         return Certificate(

@@ -64,7 +64,6 @@ from p2pnode.consensus.epoch import (
     Key,
     Pos,
     genesis_floor,
-    quorum_of,
 )
 from p2pnode.consensus.events import (
     Available,
@@ -95,6 +94,7 @@ from p2pnode.consensus.parameters import (
     EngineParameterError,
     EngineParameters,
 )
+from p2pnode.types.quorum import quorum_of
 
 __all__ = [
     "NS_PER_S",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from p2pnode.types.genesis import genesis_hash
+from p2pnode.types.quorum import quorum_of
 
 Digest: TypeAlias = bytes
 """SHA-256 digest, 32 bytes."""
@@ -56,11 +57,6 @@ class Epoch:
     def quorum(self) -> int:
         """Return floor(2W/3)+1 of the total voting power W (protocol.md)."""
         return quorum_of(self.power_total())
-
-
-def quorum_of(power_total: int) -> int:
-    """Return the voting power that a certificate needs: floor(2W/3)+1 (protocol.md, "Quorum")."""
-    return 2 * power_total // 3 + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Results: what executors sign about a height, and the certificates that quorums of them make.
 
-A certificate holds exactly as many signers as it needs: none could be left out. Otherwise whoever
-relays it could add signatures to taste, and every node would have to check more.
+A certificate holds exactly as many signers as it needs (`p2pnode.types.quorum` says why).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from p2pnode.errors import RemoteProtocolError
 from p2pnode.execution.block import COUNTERS, BlockExecution
 from p2pnode.execution.receipts import Inbox, decode_outbox, encode_outbox, outbox_root
 from p2pnode.types.genesis import Validator
+from p2pnode.types.quorum import choose_signers, needless_signer, quorum_of_set
 from p2pnode.types.statement import (
     OUTBOX_INLINE_BYTES_MAX,
     Evidence,
@@ -70,11 +70,6 @@ class ForeignResultError(RemoteProtocolError):
 
 class OutboxMismatchError(RemoteProtocolError):
     """The receipts beside a result are not those that it commits to."""
-
-
-def quorum_of(total: int) -> int:
-    """Return the least voting power that is a quorum: floor(2W/3) + 1."""
-    return 2 * total // 3 + 1
 
 
 def result_of(chain: bytes, execution: BlockExecution) -> tuple[Result, bytes]:
@@ -163,13 +158,14 @@ def verify_certificate_claims(
     for signer in signers:
         if not 0 <= signer < len(validators):
             raise UnknownSignerError(signer, len(validators))
-    quorum = quorum_of(sum(validator.power for validator in validators))
-    power = sum(validators[signer].power for signer in signers)
+    quorum = quorum_of_set(validators)
+    powers = [validator.power for validator in validators]
+    power = sum(powers[signer] for signer in signers)
     if power < quorum:
         raise NotAQuorumError(power, quorum)
-    least = min(signers, key=lambda signer: validators[signer].power)
-    if power - validators[least].power >= quorum:
-        raise UnneededSignerError(least, power - validators[least].power, quorum)
+    needless = needless_signer(signers, powers, quorum)
+    if needless is not None:
+        raise UnneededSignerError(needless, power - powers[needless], quorum)
     check_outbox(result, certificate.outbox)
     message = crypto.signing_hash(chain, KIND, result.epoch, result.encode())
     return [
@@ -238,7 +234,7 @@ class ResultTally:
         self._chain = chain
         self._epoch = epoch
         self._validators = tuple(validators)
-        self._quorum = quorum_of(sum(validator.power for validator in validators))
+        self._quorum = quorum_of_set(validators)
         self._head = head
         self._settled = dict.fromkeys(uids, 0)
         self._heights: dict[tuple[int, int], _Height] = {}
@@ -347,18 +343,11 @@ class ResultTally:
         return self._settled[uid] < height <= self._head + HEIGHTS_AHEAD_MAX
 
     def _signers(self, at: _Height, body: bytes) -> SignerList:
-        """Choose signers, the strongest first, until they are a quorum: none is unneeded."""
         voters = [signer for signer, (voted, _) in at.votes.items() if voted == body]
-        voters.sort(key=lambda signer: (-self._validators[signer].power, signer))
-        chosen: list[int] = []
-        power = 0
-        for signer in voters:
-            if power >= self._quorum:
-                break
-            chosen.append(signer)
-            power += self._validators[signer].power
-        chosen.sort()
-        return SignerList(tuple(chosen), tuple(at.votes[signer][1] for signer in chosen))
+        powers = [validator.power for validator in self._validators]
+        chosen = choose_signers(voters, powers, self._quorum)
+        assert chosen is not None, (voters, self._quorum)
+        return SignerList(chosen, tuple(at.votes[signer][1] for signer in chosen))
 
     def _accuse(self, at: _Height, signer: int, body: bytes, signature: bytes) -> Evidence | None:
         if signer in at.accused:

@@ -22,7 +22,6 @@ from p2pnode.execution.block import Executor, ReadyBatch
 from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.outcomes import Reason, Status
 from p2pnode.execution.pipeline import ExecutedBlock, Pipeline
-from p2pnode.execution.results import quorum_of
 from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.mempool.collator import Collator, CollatorConfig
@@ -62,6 +61,7 @@ from p2pnode.types.messages import (
     decode_frame,
 )
 from p2pnode.types.payload import Block, Payload
+from p2pnode.types.quorum import quorum_of, quorum_of_set
 from p2pnode.types.statement import BatchCertificate, Statement
 
 SUMMARY_PERIOD_NS: Final = 1_000_000_000
@@ -579,7 +579,7 @@ class Core:
             rtts: Measured round trips by peer id, seconds.
         """
         validators = self.chain.validators_of(self.chain.epoch_of(self.ordering.height + 1))
-        needed = quorum_of(sum(v.power for v in validators))
+        needed = quorum_of_set(validators)
         known = sorted(
             (0.0 if i == self.identity.index else rtts.get(v.peer_id, -1.0), v.power)
             for i, v in enumerate(validators)

@@ -18,7 +18,6 @@ from p2pnode.availability.certificate import (
     certificate_claims,
     check_signers,
     pick_signers,
-    quorum_of,
 )
 from p2pnode.types.statement import (
     BatchCertificate,
@@ -36,13 +35,6 @@ def certificate(*signers: int) -> BatchCertificate:
         sign_header(header),
         SignerList(signers, tuple(sign_stored(header, i) for i in signers)),
     )
-
-
-@pytest.mark.parametrize(
-    ("count", "quorum"), [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (8, 6)]
-)
-def test_a_quorum_of_equal_powers_is_two_thirds_rounded_down_plus_one(count, quorum):
-    assert quorum_of(validators(*[1] * count)) == quorum
 
 
 def test_every_signature_of_a_certificate_is_to_be_checked_and_holds():

@@ -83,14 +83,6 @@ def test_unequal_powers_at_exactly_two_thirds_are_no_quorum() -> None:
     assert scheme.decode(forge(powers, (0, 1, 3))).signers == (0, 1, 3)
 
 
-@pytest.mark.parametrize(
-    ("total", "quorum"), [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (8, 6), (9, 7)]
-)
-def test_quorum_is_more_than_two_thirds_of_the_power(total: int, quorum: int) -> None:
-    assert quorum_of(total) == quorum
-    assert 3 * quorum > 2 * total
-
-
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x83\x40\x40\x40", b"\xa0", bytes(10_000)])
 def test_garbage_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):

@@ -17,7 +17,6 @@ from p2pnode.execution.results import (
     UnknownSignerError,
     UnneededSignerError,
     inbox_of,
-    quorum_of,
     result_of,
     verify_certificate_claims,
 )
@@ -72,11 +71,6 @@ def vote(
     tally: ResultTally, signer: int, result: Result, outbox: bytes = b""
 ) -> ResultCertificate | Evidence | None:
     return tally.add(signer, result.encode(), outbox, sign(signer, result))
-
-
-@pytest.mark.parametrize(("total", "quorum"), [(1, 1), (3, 3), (4, 3), (5, 4), (6, 5), (100, 67)])
-def test_a_quorum_is_more_than_two_thirds(total: int, quorum: int) -> None:
-    assert quorum_of(total) == quorum
 
 
 def test_a_quorum_of_signatures_makes_one_valid_certificate() -> None:
