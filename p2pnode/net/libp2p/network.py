@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 from libp2p.abc import INotifee
-from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import TrioManager
 from multiaddr import Multiaddr
@@ -33,17 +32,11 @@ from p2pnode.net.libp2p.host import (
     listen,
     make_host,
 )
+from p2pnode.net.libp2p.inbound import InboundStreams
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver
-from p2pnode.net.libp2p.requests import Handler, RequestServer
-from p2pnode.net.libp2p.router import MESHSUB
+from p2pnode.net.libp2p.requests import Handler
 from p2pnode.net.libp2p.session import Session
-from p2pnode.net.libp2p.streams import (
-    ReplayedStream,
-    Stream,
-    StreamBrokenError,
-    Traffic,
-    agree,
-)
+from p2pnode.net.libp2p.streams import Traffic
 from p2pnode.net.scores import BAN_SCORE, Scores
 from p2pnode.ports import (
     Incoming,
@@ -59,17 +52,12 @@ from p2pnode.ports import (
 
 _log = logging.getLogger("p2pnode.net")
 
-NEGOTIATION_TIMEOUT_S: Final = 10.0
-"""Time a peer has to say what a stream it opened is for."""
-
 RETIREMENT_S: Final = 1.0
 """How long the lesser of two connections to a peer is still listened to."""
 
 SIMULTANEOUS_S: Final = 5.0
 """Two connections begun within this time were dialled by both sides at once."""
 
-_IPFS_PING: Final = "/ipfs/ping/1.0.0"
-_IPFS_PING_BYTES: Final = 32
 _EXCHANGE_TIMEOUT_S: Final = 5.0
 _DIALS_MAX: Final = 8
 
@@ -119,18 +107,22 @@ class Libp2pNetwork:
         """
         self._config = config
         self._peer_id = peer_id_of(SecretKey(config.seed).public)
-        self._host, self._swarm = make_host(config, self._on_stream)
+        self._traffic = Traffic()
+        self._inbound = InboundStreams(
+            config,
+            self._traffic,
+            penalize=self.penalize,
+            is_banned=lambda peer: self._scores.banned(peer, trio.current_time()),
+        )
+        self._host, self._swarm = make_host(config, self._inbound.on_stream)
         self._swarm.register_notifee(_Notifee(self))
         self._send_incoming, self._incoming = trio.open_memory_channel[Incoming](
             config.limits.incoming_max
         )
         self._sessions: dict[PeerId, Session] = {}
-        self._streams_open: dict[PeerId, int] = {}
         self._scores = Scores(ban_s=config.ban_s)
-        self._traffic = Traffic()
         self._lane_counters = LaneCounters()
         self._lanes = LaneReceiver(config.limits, self._lane_counters, self._send_incoming.send)
-        self._server = RequestServer(config.limits)
         self._gossip = Gossip(
             self._host,
             config,
@@ -146,20 +138,13 @@ class Libp2pNetwork:
         )
         for address in config.bootstrap:
             self._book.add_bootstrap(*_split_p2p(address))
-        self._handlers: dict[bytes, Callable[[Stream], Awaitable[None]]] = {
-            MESHSUB.encode(): self._receive_gossip,
-            _IPFS_PING.encode(): self._answer_ipfs_pings,
-            IDENTIFY.encode(): self._identify,
-        }
-        for lane in Lane:
-            self._handlers[config.protocol(f"lane/{lane:d}").encode()] = self._lane_handler(lane)
+        self._inbound.attach(self._host, self._gossip, self._lanes)
         self._topics: list[tuple[str, Callable[[PeerId, bytes], Verdict]]] = []
         self._listening = ""
         self._nursery: trio.Nursery | None = None
         self._wake_dialler = trio.Event()
         self._wake_exchange = trio.Event()
         self._dials_failed = 0
-        self._frames_refused = 0
         self._stream_errors = 0
         self._connections_refused = 0
         # Jitter only: nothing anyone could gain by guessing it.
@@ -187,9 +172,10 @@ class Libp2pNetwork:
         if self._nursery is not None:
             raise UsedOnceError("this network has run already")
         check_port_is_free(self._config.host, self._config.port)
-        announce(self._host, self._handlers)
+        announce(self._host, self._inbound.handlers)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._inbound.begin(nursery)
             nursery.start_soon(self._shut_when_cancelled)
             manager = TrioManager(self._swarm)
             nursery.start_soon(self._run_swarm, manager)
@@ -219,13 +205,7 @@ class Libp2pNetwork:
 
     def serve(self, protocol: str, handler: Handler) -> None:
         self._check_not_running()
-
-        async def serve_stream(stream: Stream) -> None:
-            await self._server.serve(stream, handler)
-
-        name = self._config.protocol(f"request/{protocol}").encode()
-        assert name not in self._handlers, f"{protocol} is served already"
-        self._handlers[name] = serve_stream
+        self._inbound.serve(protocol, handler)
 
     def subscribe(self, topic: str, validate: Callable[[PeerId, bytes], Verdict]) -> None:
         self._check_not_running()
@@ -292,8 +272,8 @@ class Libp2pNetwork:
             gossip_dropped=gossip.dropped,
             gossip_duplicates=gossip.duplicates,
             validator_errors=gossip.validator_errors,
-            handler_errors=self._server.handler_errors,
-            stream_errors=self._stream_errors,
+            handler_errors=self._inbound.handler_errors,
+            stream_errors=self._stream_errors + self._inbound.errors,
             connections_refused=self._connections_refused,
             addresses_known=len(self._book),
         )
@@ -508,82 +488,6 @@ class Libp2pNetwork:
 
     def _own_addresses(self) -> list[str]:
         return [a.partition("/p2p/")[0] for a in self._config.announce] or [self._listening]
-
-    # --- streams peers open ---------------------------------------------------
-
-    async def _on_stream(self, net_stream: Any) -> None:
-        """Handle a stream a peer opened, from its protocol to its end; never raises.
-
-        An error that came out of here would end libp2p's swarm.
-        """
-        stream = Stream(net_stream, self._traffic)
-        peer = stream.peer
-        count = self._streams_open.get(peer, 0)
-        self._streams_open[peer] = count + 1
-        is_done = False
-        try:
-            if count >= self._config.limits.streams_per_peer_max:
-                self.penalize(peer, 5.0, f"{count + 1} streams at a time")
-            elif not self._scores.banned(peer, trio.current_time()):
-                protocol = await self._agree(stream)
-                stream.protocol = protocol.decode()
-                await self._handlers[protocol](stream)
-                is_done = protocol == IDENTIFY.encode()
-        except StreamBrokenError as error:
-            _log.debug("a stream of %s has ended: %s", ID(peer), error)
-        except RemoteProtocolError as error:
-            self.penalize(peer, error.penalty, str(error))
-        except Exception:
-            # One of the two supervisors of the network: see the docstring.
-            self._stream_errors += 1
-            _log.exception("a stream failed")
-        finally:
-            if self._streams_open[peer] > 1:
-                self._streams_open[peer] -= 1
-            else:
-                del self._streams_open[peer]
-            if not is_done:
-                await stream.reset()
-
-    async def _agree(self, stream: Stream) -> bytes:
-        assert self._nursery is not None
-        watch = trio.CancelScope()
-
-        async def reset_late_stream() -> None:
-            with watch:
-                await trio.sleep(NEGOTIATION_TIMEOUT_S)
-                await stream.reset()
-
-        self._nursery.start_soon(reset_late_stream)
-        try:
-            return await agree(stream, self._handlers)
-        finally:
-            watch.cancel()
-
-    def _lane_handler(self, lane: Lane) -> Callable[[Stream], Awaitable[None]]:
-        async def receive(stream: Stream) -> None:
-            await stream.announced()
-            await self._lanes.receive_from(stream, lane)
-
-        return receive
-
-    async def _receive_gossip(self, stream: Stream) -> None:
-        await stream.announced()
-        await self._gossip.receive_from(stream)
-
-    async def _identify(self, stream: Stream) -> None:
-        handler: Any = self._host.multiselect.handlers[IDENTIFY]
-        await handler(ReplayedStream(stream.net_stream, stream.take_leftover()))
-
-    async def _answer_ipfs_pings(self, stream: Stream) -> None:
-        """Answer the pings of other implementations."""
-        data = b""
-        while True:
-            data += await stream.read()
-            whole = len(data) - len(data) % _IPFS_PING_BYTES
-            if whole:
-                await stream.write(data[:whole])
-                data = data[whole:]
 
 
 class _Notifee(INotifee):

@@ -1,0 +1,172 @@
+"""Streams that peers open, each from its protocol to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import trio
+from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.peer.id import ID
+
+from p2pnode.errors import RemoteProtocolError
+from p2pnode.net.config import NetworkConfig
+from p2pnode.net.libp2p.gossip import Gossip
+from p2pnode.net.libp2p.lanes import LaneReceiver
+from p2pnode.net.libp2p.requests import Handler, RequestServer
+from p2pnode.net.libp2p.router import MESHSUB
+from p2pnode.net.libp2p.streams import ReplayedStream, Stream, StreamBrokenError, Traffic, agree
+from p2pnode.ports import Lane, PeerId
+
+_log = logging.getLogger("p2pnode.net")
+
+NEGOTIATION_TIMEOUT_S: Final = 10.0
+"""Time a peer has to say what a stream it opened is for."""
+
+_IPFS_PING: Final = "/ipfs/ping/1.0.0"
+_IPFS_PING_BYTES: Final = 32
+
+
+class InboundStreams:
+    """Takes every stream a peer opens to the part of the network it is meant for."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        traffic: Traffic,
+        *,
+        penalize: Callable[[PeerId, float, str], None],
+        is_banned: Callable[[PeerId], bool],
+    ) -> None:
+        """Begin without protocols; `attach` brings the fixed ones.
+
+        Args:
+            config: Names of protocols, and limits.
+            traffic: Where to count bytes.
+            penalize: Told of what peers do wrong.
+            is_banned: Whether a peer is refused.
+        """
+        self._config = config
+        self._traffic = traffic
+        self._penalize = penalize
+        self._is_banned = is_banned
+        self._open: dict[PeerId, int] = {}
+        self._server = RequestServer(config.limits)
+        self._nursery: trio.Nursery | None = None
+        self.handlers: dict[bytes, Callable[[Stream], Awaitable[None]]] = {}
+        """Protocol to what reads its streams."""
+        self.errors = 0
+        """Streams reset because handling them raised something unforeseen."""
+
+    @property
+    def handler_errors(self) -> int:
+        """Request handlers that raised anything but a P2PNodeError: bugs of ours."""
+        return self._server.handler_errors
+
+    def attach(self, host: BasicHost, gossip: Gossip, lanes: LaneReceiver) -> None:
+        """Serve the protocols every node speaks.
+
+        Args:
+            host: Its identify answers other implementations.
+            gossip: Reads gossip streams.
+            lanes: Reads lanes.
+        """
+
+        async def receive_gossip(stream: Stream) -> None:
+            await stream.announced()
+            await gossip.receive_from(stream)
+
+        async def identify(stream: Stream) -> None:
+            handler: Any = host.multiselect.handlers[IDENTIFY]
+            await handler(ReplayedStream(stream.net_stream, stream.take_leftover()))
+
+        self.handlers[MESHSUB.encode()] = receive_gossip
+        self.handlers[_IPFS_PING.encode()] = _answer_ipfs_pings
+        self.handlers[IDENTIFY.encode()] = identify
+        for lane in Lane:
+            name = self._config.protocol(f"lane/{lane:d}")
+            self.handlers[name.encode()] = _lane_handler(lanes, lane)
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        """Answer the requests of a protocol."""
+
+        async def serve_stream(stream: Stream) -> None:
+            await self._server.serve(stream, handler)
+
+        name = self._config.protocol(f"request/{protocol}").encode()
+        assert name not in self.handlers, f"{protocol} is served already"
+        self.handlers[name] = serve_stream
+
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Take streams from now on; late ones are reset by tasks of this nursery."""
+        self._nursery = nursery
+
+    async def on_stream(self, net_stream: Any) -> None:
+        """Handle a stream a peer opened, from its protocol to its end; never raises.
+
+        An error that came out of here would end libp2p's swarm.
+        """
+        stream = Stream(net_stream, self._traffic)
+        peer = stream.peer
+        count = self._open.get(peer, 0)
+        self._open[peer] = count + 1
+        is_done = False
+        try:
+            if count >= self._config.limits.streams_per_peer_max:
+                self._penalize(peer, 5.0, f"{count + 1} streams at a time")
+            elif not self._is_banned(peer):
+                protocol = await self._agree(stream)
+                stream.protocol = protocol.decode()
+                await self.handlers[protocol](stream)
+                is_done = protocol == IDENTIFY.encode()
+        except StreamBrokenError as error:
+            _log.debug("a stream of %s has ended: %s", ID(peer), error)
+        except RemoteProtocolError as error:
+            self._penalize(peer, error.penalty, str(error))
+        except Exception:
+            # One of the two supervisors of the network: see the docstring.
+            self.errors += 1
+            _log.exception("a stream failed")
+        finally:
+            if self._open[peer] > 1:
+                self._open[peer] -= 1
+            else:
+                del self._open[peer]
+            if not is_done:
+                await stream.reset()
+
+    async def _agree(self, stream: Stream) -> bytes:
+        assert self._nursery is not None
+        watch = trio.CancelScope()
+
+        async def reset_late_stream() -> None:
+            with watch:
+                await trio.sleep(NEGOTIATION_TIMEOUT_S)
+                await stream.reset()
+
+        self._nursery.start_soon(reset_late_stream)
+        try:
+            return await agree(stream, self.handlers)
+        finally:
+            watch.cancel()
+
+
+def _lane_handler(lanes: LaneReceiver, lane: Lane) -> Callable[[Stream], Awaitable[None]]:
+    async def receive(stream: Stream) -> None:
+        await stream.announced()
+        await lanes.receive_from(stream, lane)
+
+    return receive
+
+
+async def _answer_ipfs_pings(stream: Stream) -> None:
+    """Answer the pings of other implementations."""
+    data = b""
+    while True:
+        data += await stream.read()
+        whole = len(data) - len(data) % _IPFS_PING_BYTES
+        if whole:
+            await stream.write(data[:whole])
+            data = data[whole:]
