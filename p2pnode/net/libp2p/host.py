@@ -178,7 +178,7 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
         peerstore,
         _make_upgrader(config, key_pair),
         transports=[TCP()],
-        # Dialling, its retries and the number of connections are ours (dialling.py).
+        # Dialling, its retries and the number of connections are ours (dialler.py).
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
             max_connections=config.limits.connections_max,

@@ -7,7 +7,6 @@ peers stop sending, lane by lane and message by message.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,12 +17,14 @@ from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import TrioManager
 from multiaddr import Multiaddr
 
-from p2pnode import codec
 from p2pnode.crypto import SecretKey, peer_id_of
-from p2pnode.errors import LocalProtocolError, RemoteProtocolError
-from p2pnode.net.book import AddressBook, Origin, acceptable, with_observed_ip
+from p2pnode.errors import LocalProtocolError
+from p2pnode.net.book import AddressBook
 from p2pnode.net.config import NetworkConfig, NetworkConfigError
 from p2pnode.net.framing import OwnFrameTooLargeError
+from p2pnode.net.libp2p import exchange
+from p2pnode.net.libp2p.dialler import Dialler
+from p2pnode.net.libp2p.exchange import Exchange
 from p2pnode.net.libp2p.gossip import Gossip
 from p2pnode.net.libp2p.host import (
     abort,
@@ -57,9 +58,6 @@ RETIREMENT_S: Final = 1.0
 
 SIMULTANEOUS_S: Final = 5.0
 """Two connections begun within this time were dialled by both sides at once."""
-
-_EXCHANGE_TIMEOUT_S: Final = 5.0
-_DIALS_MAX: Final = 8
 
 
 class NetworkFailedError(LocalProtocolError):
@@ -138,19 +136,23 @@ class Libp2pNetwork:
         )
         for address in config.bootstrap:
             self._book.add_bootstrap(*_split_p2p(address))
+        self._dialler = Dialler(self._swarm, self._book, config, self._sessions)
+        self._exchange = Exchange(
+            self._peer_id,
+            self._book,
+            config,
+            self._sessions,
+            penalize=self.penalize,
+            on_learned=self._dialler.wake,
+        )
         self._inbound.attach(self._host, self._gossip, self._lanes)
         self._topics: list[tuple[str, Callable[[PeerId, bytes], Verdict]]] = []
         self._listening = ""
         self._nursery: trio.Nursery | None = None
-        self._wake_dialler = trio.Event()
-        self._wake_exchange = trio.Event()
-        self._dials_failed = 0
         self._stream_errors = 0
         self._connections_refused = 0
-        # Jitter only: nothing anyone could gain by guessing it.
-        self._random = random.Random()
         self.serve("ping", _answer_ping)
-        self.serve("peers", self._answer_peers)
+        self.serve(exchange.PROTOCOL, self._exchange.answer)
 
     # --- ports.Network --------------------------------------------------------
 
@@ -184,8 +186,9 @@ class Libp2pNetwork:
                 await self._gossip.subscribe(topic, validate)
             self._listening = await listen(self._swarm, self._config.host, self._config.port)
             nursery.start_soon(self._gossip.run)
-            nursery.start_soon(self._run_dialler)
-            nursery.start_soon(self._run_exchange)
+            self._exchange.listening = self._listening
+            nursery.start_soon(self._dialler.run)
+            nursery.start_soon(self._exchange.run)
             task_status.started()
 
     def send(self, peer: PeerId, lane: Lane, frame: bytes) -> bool:
@@ -262,7 +265,7 @@ class Libp2pNetwork:
             messages_invalid=gossip.invalid,
             bytes_sent=self._traffic.sent_bytes,
             bytes_received=self._traffic.received_bytes,
-            dials_failed=self._dials_failed,
+            dials_failed=self._dialler.dials_failed,
         )
 
     def libp2p_statistics(self) -> Libp2pStatistics:
@@ -288,8 +291,8 @@ class Libp2pNetwork:
         self._book.set_wanted(
             {peer: [a.partition("/p2p/")[0] for a in known] for peer, known in addresses.items()}
         )
-        self._wake_dialler.set()
-        self._wake_exchange.set()
+        self._dialler.wake()
+        self._exchange.wake()
 
     def _check_not_running(self) -> None:
         if self._nursery is not None:
@@ -368,7 +371,7 @@ class Libp2pNetwork:
                 await self._send_incoming.send(event)
             session.connection.muxed_conn.ready.set()
             assert self._nursery is not None
-            self._nursery.start_soon(self._exchange, session)
+            self._nursery.start_soon(self._exchange.ask, session)
             await session.run()
         except Exception as error:
             # One of the two supervisors of the network: a fault ends a connection, not the node.
@@ -383,111 +386,11 @@ class Libp2pNetwork:
                 del self._sessions[peer]
                 self._lanes.forget(peer)
                 now_s = trio.current_time()
-                self._book.lost(
-                    peer,
-                    lived_s=now_s - session.began_s,
-                    now_s=now_s,
-                    jitter=self._random.random(),
-                )
+                self._dialler.lost(peer, lived_s=now_s - session.began_s)
                 if self._scores.banned(peer, now_s):
                     self._book.refuse(peer, until_s=now_s + self._config.ban_s)
-                self._wake_dialler.set()
         if is_last:
             await self._send_incoming.send(PeerLost(peer, session.reason))
-
-    # --- dialling and peer exchange -------------------------------------------
-
-    async def _run_dialler(self) -> None:
-        assert self._nursery is not None
-        limiter = trio.CapacityLimiter(_DIALS_MAX)
-        while True:
-            self._wake_dialler = trio.Event()
-            now_s = trio.current_time()
-            for peer, address in self._book.due(
-                self._sessions, peers_wanted=self._config.peers_wanted, now_s=now_s
-            ):
-                self._nursery.start_soon(self._dial, peer, address, limiter)
-            with trio.move_on_at(self._book.next_due_s(now_s)):
-                await self._wake_dialler.wait()
-
-    async def _dial(self, peer: PeerId, address: str, limiter: trio.CapacityLimiter) -> None:
-        connected = False
-        async with limiter:
-            # `dial_addr`, not `connect`: no 250 ms head start for other transports, and no list of
-            # peers that failed and are not dialled for a minute.
-            if peer not in self._sessions:
-                with trio.move_on_after(self._config.dial_timeout_s):
-                    try:
-                        await self._swarm.dial_addr(Multiaddr(address), ID(peer))
-                        connected = True
-                    except Exception as error:
-                        # Whatever libp2p raises: the address does not lead to the peer now.
-                        _log.debug("dialling %s failed: %r", address, error)
-                if not connected:
-                    self._dials_failed += 1
-        self._book.dialled(
-            peer,
-            address,
-            connected=connected or peer in self._sessions,
-            now_s=trio.current_time(),
-            jitter=self._random.random(),
-        )
-        self._wake_dialler.set()
-
-    async def _run_exchange(self) -> None:
-        assert self._nursery is not None
-        while True:
-            self._wake_exchange = trio.Event()
-            with trio.move_on_after(self._config.exchange_interval_s):
-                await self._wake_exchange.wait()
-            few = len(self._sessions) < self._config.peers_wanted
-            if few or self._book.misses_someone(self._sessions):
-                for session in list(self._sessions.values()):
-                    self._nursery.start_soon(self._exchange, session)
-
-    async def _exchange(self, session: Session) -> None:
-        """Tell a peer our addresses and hear of those it knows."""
-        own = [a.encode() for a in self._own_addresses()]
-        try:
-            answer = await session.ask("peers", codec.encode(own), _EXCHANGE_TIMEOUT_S)
-            self._learn(session, answer)
-        except RequestFailedError as error:
-            _log.debug("no peers from %s: %s", ID(session.peer), error)
-        except RemoteProtocolError as error:
-            self.penalize(session.peer, error.penalty, str(error))
-
-    def _learn(self, session: Session, answer: bytes) -> None:
-        limits = self._config.limits
-        entries = codec.array(
-            codec.decode(answer, size_bytes_max=limits.answer_bytes_max),
-            "peers",
-            length_max=limits.exchange_peers_max,
-        )
-        for entry in entries:
-            raw_peer, raw_addresses = codec.array(entry, "peer", length=2)
-            peer = codec.octets(raw_peer, "peer id", length_max=64)
-            origin = Origin.ITSELF if peer == session.peer else Origin.HEARSAY
-            self._book.learn(peer, _addresses(raw_addresses, session), origin)
-        self._wake_dialler.set()
-
-    async def _answer_peers(self, peer: PeerId, body: bytes) -> bytes:
-        limits = self._config.limits
-        session = self._sessions.get(peer)
-        if session is not None:
-            told = codec.decode(body, size_bytes_max=limits.request_bytes_max)
-            self._book.learn(peer, _addresses(told, session), Origin.ITSELF)
-            self._wake_dialler.set()
-        known: list[codec.Encodable] = [
-            [self._peer_id, [a.encode() for a in self._own_addresses()]]
-        ]
-        for other in self._sessions:
-            addresses = [a for a in self._book.addresses(other) if acceptable(a)]
-            if other != peer and addresses and len(known) < limits.exchange_peers_max:
-                known.append([other, [a.encode() for a in addresses]])
-        return codec.encode(known)
-
-    def _own_addresses(self) -> list[str]:
-        return [a.partition("/p2p/")[0] for a in self._config.announce] or [self._listening]
 
 
 class _Notifee(INotifee):
@@ -512,15 +415,6 @@ class _Notifee(INotifee):
 
 async def _answer_ping(peer: PeerId, body: bytes) -> bytes:
     return body
-
-
-def _addresses(value: codec.Value, session: Session) -> list[str]:
-    texts = []
-    for raw in codec.array(value, "addresses", length_max=16):
-        text = codec.octets(raw, "address", length_max=256)
-        if text.isascii():
-            texts.append(with_observed_ip(text.decode("ascii"), session.observed_ip))
-    return texts
 
 
 def _split_p2p(address: str) -> tuple[PeerId, str]:
