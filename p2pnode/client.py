@@ -33,6 +33,7 @@ from p2pnode.node.status import (
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.telemetry.ring import LogRecord
 
 TIMEOUT_S: Final = 10.0
 """A call that takes longer fails."""
@@ -171,14 +172,14 @@ class _Wire:
         if not isinstance(answer, dict) or answer.get("jsonrpc") != "2.0":
             raise NotANodeError(self.url, f"HTTP {response.status_code}, not JSON-RPC")
         if "error" in answer:
-            raise self._refusal(call.method, answer["error"])
+            raise self.refusal(call.method, answer["error"])
         try:
             value: _T = from_json(call.hint, answer.get("result"))
         except ValueFormError as error:
             raise NotANodeError(self.url, f"answer to {call.method}: {error}") from None
         return value
 
-    def _refusal(self, method: str, error: Json) -> ClientError:
+    def refusal(self, method: str, error: Json) -> ClientError:
         try:
             code, message, kind = error["code"], error["message"], error["data"]["kind"]
         except (TypeError, KeyError):
@@ -305,27 +306,45 @@ class NodeClient:
             The node's status at the beginning, and the events from then on. Iterating raises
             SubscriptionClosedError when the node ends the subscription.
         """
-        async with self._subscribe("blocks", BlockEvent) as followed:
+        async with self._follow("blocks", BlockEvent) as events:
+            yield await events.next(NodeStatus), events
+
+    @asynccontextmanager
+    async def follow_status(
+        self, *, period_s: float = 1.0
+    ) -> AsyncIterator[AsyncIterator[NodeStatus]]:
+        """Follow the node's status: now, and then every period (0.25 to 10 s).
+
+        Nothing connects again by itself: iterating raises SubscriptionClosedError when the node
+        ends the subscription or is gone. Entering raises NodeUnreachableError or
+        CallRefusedError. So do the other `follow_…`.
+        """
+        async with self._follow("status", NodeStatus, period_s=period_s) as followed:
             yield followed
 
     @asynccontextmanager
-    async def subscribe_status(
-        self,
-    ) -> AsyncIterator[tuple[NodeStatus, AsyncIterator[NodeStatus]]]:
-        """Follow the node's status, one a second; yields and raises as `subscribe_blocks`."""
-        async with self._subscribe("status", NodeStatus) as followed:
+    async def follow_peers(
+        self, *, period_s: float = 1.0
+    ) -> AsyncIterator[AsyncIterator[tuple[PeerRow, ...]]]:
+        """Follow the connected peers: all rows now, and then every period (0.25 to 10 s)."""
+        async with self._follow("peers", tuple[PeerRow, ...], period_s=period_s) as followed:
             yield followed
 
     @asynccontextmanager
-    async def _subscribe(
-        self, topic: str, kind: type[_T]
-    ) -> AsyncIterator[tuple[NodeStatus, AsyncIterator[_T]]]:
+    async def follow_log(self) -> AsyncIterator[AsyncIterator[tuple[LogRecord, ...]]]:
+        """Follow the node's log: the newest records, and then new ones, several at a time."""
+        async with self._follow("log", tuple[LogRecord, ...]) as followed:
+            yield followed
+
+    @asynccontextmanager
+    async def _follow(self, topic: str, hint: Any, **wish: Json) -> AsyncIterator[_Events[Any]]:
         # Imported here, since only followers need it; trio-websocket comes with libp2p.
         import trio
         from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 
         address = f"{self.url.replace('http', 'ws', 1)}/ws"
-        subscribe = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": [topic]}
+        params = {"topic": topic, **wish}
+        subscribe = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": params}
         try:
             async with open_websocket_url(address) as socket:
 
@@ -340,10 +359,10 @@ class NodeClient:
 
                 try:
                     await socket.send_message(json.dumps(subscribe))
-                    await receive()
-                    first = await receive()
-                    snapshot = from_json(NodeStatus, first["params"]["snapshot"])
-                    yield snapshot, _Events(receive, kind)
+                    answer = await receive()
+                    if "error" in answer:
+                        raise self._wire.refusal("subscribe", answer["error"])
+                    yield _Events(receive, hint)
                 finally:
                     await socket.aclose()
                     # trio-websocket leaves its stream open when the other side closed first.
@@ -355,17 +374,21 @@ class NodeClient:
 class _Events(Generic[_T]):
     """Iterates over a subscription; a class, since an abandoned generator would need closing."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Json]], kind: type[_T]) -> None:
+    def __init__(self, receive: Callable[[], Awaitable[Json]], hint: Any) -> None:
         self._receive = receive
-        self._kind = kind
+        self._hint = hint
 
     def __aiter__(self) -> _Events[_T]:
         return self
 
     async def __anext__(self) -> _T:
-        message = await self._receive()
-        event: _T = from_json(self._kind, message["params"]["event"])
-        return event
+        value: _T = await self.next(self._hint)
+        return value
+
+    async def next(self, hint: Any) -> Any:
+        """Return the next message's value, of the hinted type."""
+        params = (await self._receive())["params"]
+        return from_json(hint, params["event"] if "event" in params else params["snapshot"])
 
 
 class BlockingClient:

@@ -39,6 +39,7 @@ from p2pnode.telemetry.logging import (
 )
 from p2pnode.telemetry.recorder import Recorder, RecorderOptions
 from p2pnode.telemetry.resources import ResourceSampler
+from p2pnode.telemetry.ring import LogRing
 from p2pnode.telemetry.status_line import status_line
 from p2pnode.types.effects import Emit, Input
 from p2pnode.types.genesis import chain_id, decode_genesis
@@ -92,12 +93,14 @@ async def run_node(
         P2PNodeError: A key, the genesis document, the store or the log can't be used, or a port is
             taken; nothing was changed then.
     """
+    ring = LogRing()
     log_options = LogOptions(
         file=config.log_path,
         level=config.log_level,
         console=default_console(config.log_console),
         file_bytes_max=config.log_file_bytes_max,
         files_max=config.log_files_max,
+        ring=ring,
     )
     configure(log_options, node=config.name)
     # Heavy imports (1.3 s) come after the log: libp2p sets up logging of its own on import.
@@ -189,7 +192,7 @@ async def run_node(
                 nursery.start_soon(place.keep, lambda: signer.statistics().signed_count > 0)
             await nursery.start(network.run)
             await nursery.start(node.run)
-            view = MeasuredNode(node)
+            view = MeasuredNode(node, ring)
             options = ApiOptions(
                 host=config.api_host,
                 port=config.api_port,
@@ -197,6 +200,7 @@ async def run_node(
                 connections_max=config.api_connections_max,
                 calls_per_s_max=config.api_calls_per_s_max,
                 origins=config.api_origins,
+                log=config.api_log,
             )
             api_port = await nursery.start(serve_api, view, options)
 
@@ -234,8 +238,9 @@ async def run_node(
 class MeasuredNode:
     """A node together with what its process costs: what the API shows (`api.view.NodeView`)."""
 
-    def __init__(self, node: Node) -> None:
-        """Wrap a node of this process."""
+    def __init__(self, node: Node, ring: LogRing) -> None:
+        """Wrap a node of this process, and its log."""
+        self.log = ring.after
         self._node = node
         self._sampler = ResourceSampler()
         self.submit = node.submit

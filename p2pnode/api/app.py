@@ -52,6 +52,8 @@ class ApiOptions:
     """Most calls a second on one connection in the long run; 0 for any number."""
     origins: tuple[str, ...] = ()
     """Web pages that may call; a browser on any other page is refused."""
+    log: bool = False
+    """Show the log to whoever connects from elsewhere, too; on this machine it is always shown."""
     rpc: RpcLimits = field(default_factory=RpcLimits)
     subscriptions: SubscriptionLimits = field(default_factory=SubscriptionLimits)
 
@@ -61,7 +63,10 @@ def make_app(node: NodeView, options: ApiOptions) -> ASGIApp:
     methods = with_discovery(METHODS, TITLE)
     described = json.dumps(document(METHODS, TITLE), indent=1).encode()
     dispatcher = Dispatcher(node, methods, options.rpc)
-    sockets = Sockets(node, dispatcher, options.subscriptions)
+    names = _names(options.host)
+    sockets = Sockets(
+        node, dispatcher, options.subscriptions, log_shown=options.log or names is not None
+    )
     exposition = Metrics(lambda: snapshot(node))
 
     async def health(request: Request) -> Response:
@@ -101,7 +106,7 @@ def make_app(node: NodeView, options: ApiOptions) -> ASGIApp:
         ],
         middleware=middleware,
     )
-    return Guard(app, _names(options.host), options.origins)
+    return Guard(app, names, options.origins)
 
 
 def rpc_endpoint(

@@ -1,20 +1,30 @@
-"""The WebSocket: calls as on /rpc, and subscriptions to blocks and to the status.
+"""The WebSocket: calls as on /rpc, and subscriptions.
 
     → {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": ["blocks"]}
     ← {"jsonrpc": "2.0", "id": 1, "result": "blocks"}
     ← {"jsonrpc": "2.0", "method": "blocks", "params": {"snapshot": <status>}}
     ← {"jsonrpc": "2.0", "method": "blocks", "params": {"event": <block event>}}   … no gap
 
-A reader slower than the chain is dropped with close code 1013 and subscribes again: nothing waits
-for it, and nothing is left out silently. The topic `status` gives a status as its snapshot, and one
-every second as its events.
+| topic    | snapshot                   | events                            |
+|----------|----------------------------|-----------------------------------|
+| `blocks` | status                     | each block that becomes final     |
+| `status` | status                     | status, every `period_s`          |
+| `peers`  | connected peers, all rows  | the same, every `period_s`        |
+| `log`    | the newest records         | lists of newer records, no gap    |
+
+`status` and `peers` take a period: `"params": {"topic": "status", "period_s": 0.25}`, from 0.25 to
+10, 1 by default. The log is shown on this machine only, or with `api.log`.
+
+A reader slower than the chain or the log is dropped with close code 1013 and subscribes again:
+nothing waits for it, and nothing is left out silently.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 from starlette.websockets import WebSocket
@@ -23,17 +33,30 @@ from p2pnode.api.jsonrpc import INVALID_PARAMS, TOO_LARGE, Dispatcher, error_ans
 from p2pnode.api.limiter import limiter_of
 from p2pnode.api.view import NodeView
 from p2pnode.node.jsonform import Json, to_json
-from p2pnode.node.status import BlockEvent, NodeStatus
+from p2pnode.node.status import BlockEvent, NodeStatus, PeerRow
+from p2pnode.telemetry.ring import SHOWN_MAX, LogRecord
 
 TRY_AGAIN_LATER: Final = 1013
 """Close code: the reader was too slow, there are too many readers, or the node stops."""
 
 TOPIC_BLOCKS: Final = "blocks"
 TOPIC_STATUS: Final = "status"
-TOPICS: Final = (TOPIC_BLOCKS, TOPIC_STATUS)
+TOPIC_PEERS: Final = "peers"
+TOPIC_LOG: Final = "log"
+TOPICS: Final = (TOPIC_BLOCKS, TOPIC_STATUS, TOPIC_PEERS, TOPIC_LOG)
+PERIODIC: Final = (TOPIC_STATUS, TOPIC_PEERS)
+"""Topics that take a period."""
 
-STATUS_PERIOD_S: Final = 1.0
-"""How often subscribers to the status get it."""
+PERIOD_S: Final = 1.0
+"""How often subscribers get what comes by period, unless they say."""
+PERIOD_S_MIN: Final = 0.25
+PERIOD_S_MAX: Final = 10.0
+
+LOG_PERIOD_S: Final = 0.25
+"""How often new records of the log are sent: nobody reads faster, and logging must not wait."""
+
+LOG_BYTES_MAX: Final = 256 * 1024
+"""Records of one message, as JSON; a longer one goes alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +73,22 @@ class Sockets:
     """Serves the WebSockets of one node."""
 
     def __init__(
-        self, node: NodeView, dispatcher: Dispatcher, limits: SubscriptionLimits | None = None
+        self,
+        node: NodeView,
+        dispatcher: Dispatcher,
+        limits: SubscriptionLimits | None = None,
+        *,
+        log_shown: bool = True,
     ) -> None:
-        """Wire up."""
+        """Wire up.
+
+        Args:
+            node: What is watched.
+            dispatcher: Answers calls.
+            limits: Limits of the sockets.
+            log_shown: Whether the topic `log` may be subscribed to.
+        """
+        self._log_shown = log_shown
         self._node = node
         self._dispatcher = dispatcher
         self._limits = limits or SubscriptionLimits()
@@ -68,7 +104,12 @@ class Sockets:
             await websocket.accept()
             async with trio.open_nursery() as nursery:
                 socket = _Socket(
-                    websocket, self._node, self._dispatcher, self._limits.send_timeout_s, nursery
+                    websocket,
+                    self._node,
+                    self._dispatcher,
+                    self._limits.send_timeout_s,
+                    nursery,
+                    log_shown=self._log_shown,
                 )
                 await socket.read()
                 nursery.cancel_scope.cancel()
@@ -86,7 +127,10 @@ class _Socket:
         dispatcher: Dispatcher,
         send_timeout_s: float,
         nursery: trio.Nursery,
+        *,
+        log_shown: bool,
     ) -> None:
+        self._log_shown = log_shown
         self._websocket = websocket
         self._node = node
         self._dispatcher = dispatcher
@@ -114,22 +158,34 @@ class _Socket:
                 await self._send(answer)
 
     async def _subscribe(self, id: Json, params: Json) -> None:
-        topic = _topic(params)
-        if topic is None:
-            text = f"subscribe takes one topic: {' or '.join(map(repr, TOPICS))}"
-            await self._send(error_answer(id, INVALID_PARAMS, text, "invalid_params"))
-        elif topic in self._subscribed:
+        found = _wish(params)
+        if isinstance(found, str):
+            await self._send(error_answer(id, INVALID_PARAMS, found, "invalid_params"))
+            return
+        topic, period_s = found
+        if topic in self._subscribed:
             text = f"subscribed to {topic!r} already"
             await self._send(error_answer(id, TOO_LARGE, text, "subscribed_already"))
+            return
+        if topic == TOPIC_LOG and not self._log_shown:
+            text = "the log is shown on the node's own machine only: set api.log"
+            await self._send(error_answer(id, TOO_LARGE, text, "forbidden"))
+            return
+        self._subscribed[topic] = None
+        # Opened before the snapshot is taken: a block between the two must not be lost.
+        events = self._node.events() if topic == TOPIC_BLOCKS else None
+        await self._send(_bytes({"jsonrpc": "2.0", "id": id, "result": topic}))
+        node = self._node
+        if events is not None:
+            self._nursery.start_soon(self._feed_blocks, events)
+        elif topic == TOPIC_LOG:
+            self._nursery.start_soon(self._feed_log)
+        elif topic == TOPIC_PEERS:
+            look = _looker(tuple[PeerRow, ...], node.peers)
+            self._nursery.start_soon(self._feed, topic, look, period_s)
         else:
-            self._subscribed[topic] = None
-            # Opened before the snapshot is taken: a block between the two must not be lost.
-            events = self._node.events() if topic == TOPIC_BLOCKS else None
-            await self._send(_bytes({"jsonrpc": "2.0", "id": id, "result": topic}))
-            if events is None:
-                self._nursery.start_soon(self._feed_status)
-            else:
-                self._nursery.start_soon(self._feed_blocks, events)
+            look = _looker(NodeStatus, node.status)
+            self._nursery.start_soon(self._feed, topic, look, period_s)
 
     async def _feed_blocks(self, events: trio.MemoryReceiveChannel[BlockEvent]) -> None:
         with events:
@@ -139,19 +195,40 @@ class _Socket:
                 changed = to_json(BlockEvent, event)
                 await self._send(_notification(TOPIC_BLOCKS, {"event": changed}))
         # The node closed the channel: this reader was too slow, or the node stops.
+        await self._drop()
+
+    async def _drop(self) -> None:
         await self._close(TRY_AGAIN_LATER, "too slow, or the node stops")
         # It may never answer the close; when it does, reading ends and this task with it.
         await self._cut_off()
 
-    async def _feed_status(self) -> None:
+    async def _feed(self, topic: str, look: Callable[[], Json], period_s: float) -> None:
+        """Send what is seen, again and again."""
         name = "snapshot"
         while True:
-            next_s = trio.current_time() + STATUS_PERIOD_S
-            status = to_json(NodeStatus, self._node.status())
-            # Nothing piles up behind a slow reader: the next status is taken after this one left.
-            await self._send(_notification(TOPIC_STATUS, {name: status}))
+            next_s = trio.current_time() + period_s
+            # Nothing piles up behind a slow reader: the next look is taken after this one left.
+            await self._send(_notification(topic, {name: look()}))
             name = "event"
             await trio.sleep_until(next_s)
+
+    async def _feed_log(self) -> None:
+        records = self._node.log(None)
+        last = records[-1].number if records else 0
+        name = "snapshot"
+        while True:
+            if name == "event" and records and records[0].number > last + 1:
+                # Some are gone that this reader never saw.
+                await self._drop()
+                return
+            for part in _parts(records) if records or name == "snapshot" else ():
+                await self._send(_notification(TOPIC_LOG, {name: part}))
+                name = "event"
+            if records:
+                last = records[-1].number
+            if len(records) < SHOWN_MAX:
+                await trio.sleep(LOG_PERIOD_S)
+            records = self._node.log(last)
 
     async def _send(self, body: bytes) -> None:
         async with trio.open_nursery() as nursery:
@@ -196,15 +273,44 @@ def _subscription(body: bytes) -> tuple[Json, Json] | None:
     return (id if isinstance(id, (str, int)) else None), call.get("params")
 
 
-def _topic(params: Json) -> str | None:
-    """Return the topic that the parameters of `subscribe` name, None when it is none."""
-    if isinstance(params, list) and len(params) == 1:
-        topic = params[0]
-    elif isinstance(params, dict) and list(params) == ["topic"]:
-        topic = params["topic"]
+def _wish(params: Json) -> tuple[str, float] | str:
+    """Return the topic and the period that parameters of `subscribe` name, or what is wrong."""
+    wrong = f"subscribe takes one topic: {' or '.join(map(repr, TOPICS))}"
+    if isinstance(params, dict) and set(params) <= {"topic", "period_s"}:
+        topic, period_s = params.get("topic"), params.get("period_s")
+    elif isinstance(params, list) and len(params) in (1, 2):
+        topic, period_s = params[0], params[1] if len(params) == 2 else None
     else:
-        return None
-    return topic if isinstance(topic, str) and topic in TOPICS else None
+        return wrong
+    if not isinstance(topic, str) or topic not in TOPICS:
+        return wrong
+    if period_s is None:
+        return topic, PERIOD_S
+    if topic not in PERIODIC:
+        return f"topic {topic!r} has no period"
+    number = isinstance(period_s, (int, float)) and not isinstance(period_s, bool)
+    if not (number and PERIOD_S_MIN <= period_s <= PERIOD_S_MAX):
+        return f"period_s {period_s!r}: {PERIOD_S_MIN} to {PERIOD_S_MAX} expected"
+    return topic, float(period_s)
+
+
+def _looker(hint: Any, look: Callable[[], object]) -> Callable[[], Json]:
+    return lambda: to_json(hint, look())
+
+
+def _parts(records: tuple[LogRecord, ...]) -> list[Json]:
+    """Return records as JSON, in as many lists as keep each below the limit; at least one."""
+    parts: list[list[Json]] = [[]]
+    size_bytes = 0
+    for record in records:
+        value = to_json(LogRecord, record)
+        length = len(_bytes(value))
+        if parts[-1] and size_bytes + length > LOG_BYTES_MAX:
+            parts.append([])
+            size_bytes = 0
+        parts[-1].append(value)
+        size_bytes += length
+    return list(parts)
 
 
 def _notification(topic: str, params: Json) -> bytes:

@@ -18,6 +18,7 @@ from p2pnode.node.status import (
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.telemetry.ring import LogRecord
 
 
 class NodeView(Protocol):
@@ -60,6 +61,13 @@ class NodeView(Protocol):
         The channel is bounded and the node never waits for its reader: when it is full, the node
         closes it, and the reader sees its end after the events that fitted. It ends too when the
         node stops. The reader closes its side when done.
+        """
+
+    def log(self, after: int | None) -> tuple[LogRecord, ...]:
+        """Return records of the node's log, ascending, at most `ring.SHOWN_MAX`.
+
+        Args:
+            after: Number of the last one known: the oldest kept ones after it. None: the newest.
         """
 
     def metrics(self) -> Mapping[str, float]:

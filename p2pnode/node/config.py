@@ -98,6 +98,12 @@ class NodeConfig:
     api_origins: tuple[str, ...] = _set(
         "api.origins", Kind.TEXTS, (), "Web pages (https://host) that may call the API."
     )
+    api_log: bool = _set(
+        "api.log",
+        Kind.FLAG,
+        False,
+        "Show the log to whoever reaches the API, if that is not bound to this machine.",
+    )
     api_request_bytes_max: int = _set(
         "api.request_bytes_max", Kind.SIZE, 8 << 20, "Largest request.", least=1024, most=1 << 28
     )

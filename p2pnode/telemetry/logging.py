@@ -20,6 +20,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from p2pnode.telemetry.ring import LogRing
+
 LEVELS: Final = ("debug", "info", "warning", "error")
 """Levels of logs, ascending."""
 
@@ -48,6 +50,8 @@ class LogOptions:
     """The file is rotated at this size."""
     files_max: int = 5
     """Most files, the current one too."""
+    ring: LogRing | None = None
+    """Keeps the newest records in memory; None for no such memory."""
 
 
 def configure(options: LogOptions, **context: object) -> None:
@@ -74,6 +78,8 @@ def configure(options: LogOptions, **context: object) -> None:
         console = logging.StreamHandler(options.console)
         console.setFormatter(_LineFormatter(text_line, {}))
         handlers.append(console)
+    if options.ring is not None:
+        handlers.append(_RingHandler(options.ring))
     root = logging.getLogger()
     for old in list(root.handlers):
         if isinstance(old.formatter, _LineFormatter):
@@ -165,6 +171,24 @@ class _LineFormatter(logging.Formatter):
             shown,
         )
         return line
+
+
+class _RingHandler(logging.Handler):
+    """Puts records into a ring."""
+
+    def __init__(self, ring: LogRing) -> None:
+        super().__init__()
+        self._ring = ring
+        self.setFormatter(_LineFormatter(self._add, {}))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.format(record)
+
+    def _add(
+        self, time_s: float, level: str, logger: str, event: str, fields: Mapping[str, object]
+    ) -> str:
+        self._ring.add(time_s, level, logger, event, {k: _plain(v) for k, v in fields.items()})
+        return ""
 
 
 def json_line(

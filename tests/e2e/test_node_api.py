@@ -92,12 +92,26 @@ def test_the_status_comes_every_second(node: BlockingClient) -> None:
     async def follow() -> None:
         async with (
             NodeClient(node.url) as client,
-            client.subscribe_status() as (snapshot, events),
+            client.follow_status() as statuses,
         ):
+            snapshot = await anext(statuses)
             begin = time.monotonic()
-            first, second = await anext(events), await anext(events)
+            first, second = await anext(statuses), await anext(statuses)
             assert 1.5 < time.monotonic() - begin < 6
         assert snapshot.cpu_s <= first.cpu_s <= second.cpu_s
+
+    trio.run(follow)
+
+
+def test_the_log_is_followed_from_its_newest_records_on(node: BlockingClient) -> None:
+    async def follow() -> None:
+        async with NodeClient(node.url) as client, client.follow_log() as log:
+            records = list(await anext(log))
+            assert "node_ready" in [record.event for record in records]
+            while len(dict.fromkeys(r.number for r in records)) < 30:
+                records += await anext(log)
+        numbers = [record.number for record in records]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
     trio.run(follow)
 

@@ -24,6 +24,7 @@ from p2pnode.node.status import (
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.telemetry.ring import LogRecord, LogRing
 from p2pnode.types.genesis import Parameters
 from tests.unit.node.statuses import STATUS
 
@@ -42,6 +43,10 @@ class FakeNode:
     numbers: dict[str, float] = field(default_factory=dict)
     buffer: int = 8
     full: bool = False
+    ring: LogRing = field(default_factory=LogRing)
+
+    def log(self, after: int | None) -> tuple[LogRecord, ...]:
+        return self.ring.after(after)
 
     def status(self) -> NodeStatus:
         return self.now

@@ -13,7 +13,7 @@ from p2pnode.client import (
     NotANodeError,
     SubscriptionClosedError,
 )
-from p2pnode.node.status import TransactionState
+from p2pnode.node.status import NodeStatus, TransactionState
 from tests.unit.api.fake_node import FakeNode, block, served
 from tests.unit.node.statuses import STATUS, status
 
@@ -102,6 +102,47 @@ async def test_blocks_are_followed_from_a_status_on() -> None:
         node.finalize(813)
         node.finalize(814)
         assert [(await anext(events)).height for _ in range(2)] == [813, 814]
+
+
+async def test_a_status_is_followed_with_a_period() -> None:
+    node = FakeNode()
+    async with served(node) as url, NodeClient(url) as client:
+        async with client.follow_status(period_s=0.25) as statuses:
+            assert await anext(statuses) == STATUS
+            node.now = status(height=813)
+            assert (await anext(statuses)).height == 813
+        with pytest.raises(CallRefusedError, match=r"0\.25 to 10"):
+            await anext_of_status(client, period_s=0.1)
+
+
+async def anext_of_status(client: NodeClient, period_s: float) -> NodeStatus:
+    async with client.follow_status(period_s=period_s) as statuses:
+        return await anext(statuses)
+
+
+async def test_peers_are_followed() -> None:
+    node = FakeNode()
+    async with (
+        served(node) as url,
+        NodeClient(url) as client,
+        client.follow_peers(period_s=0.25) as peers,
+    ):
+        assert await anext(peers) == node.peers()
+        assert await anext(peers) == node.peers()
+
+
+async def test_the_log_is_followed_without_gaps_however_long_its_lines() -> None:
+    node = FakeNode()
+    for number in range(400):
+        node.ring.add(1.5, "info", "node", "long_line", {"text": "x" * 2000, "n": number})
+    async with served(node) as url, NodeClient(url) as client, client.follow_log() as log:
+        seen = list(await anext(log))
+        assert 1 < len(seen) < 400
+        node.ring.add(2.5, "warning", "net", "last", {})
+        while seen[-1].event != "last":
+            seen += await anext(log)
+    assert [record.number for record in seen] == list(range(1, 402))
+    assert (seen[0].time_ms, seen[0].fields["n"]) == (1500, 0)
 
 
 async def test_the_end_of_a_subscription_is_an_error_with_its_code() -> None:

@@ -15,6 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 from p2pnode.api.app import ApiOptions, Guard
 from p2pnode.api.server import AddressInUseError, serve
 from p2pnode.api.subscriptions import SubscriptionLimits
+from p2pnode.telemetry.ring import LogRing
 from tests.unit.api.fake_node import FakeNode, served
 from tests.unit.node.statuses import status
 
@@ -344,6 +345,13 @@ async def test_the_status_is_followed_beside_the_blocks() -> None:
         (["blocks", "status"], "invalid_params"),
         ({"topic": 5}, "invalid_params"),
         ([["blocks"]], "invalid_params"),
+        (["blocks", 1], "invalid_params"),
+        (["log", 1], "invalid_params"),
+        (["status", 0.2], "invalid_params"),
+        (["status", 11], "invalid_params"),
+        (["status", True], "invalid_params"),
+        (["status", "1"], "invalid_params"),
+        ({"topic": "status", "every": 1}, "invalid_params"),
         (None, "invalid_params"),
     ],
 )
@@ -353,6 +361,34 @@ async def test_a_topic_that_does_not_exist_is_refused(params: object, kind: str)
         await ws.send_message(json.dumps(call))
         answer = json.loads(await ws.get_message())
         assert answer["error"]["data"]["kind"] == kind
+
+
+async def test_the_log_is_kept_from_readers_elsewhere_unless_it_is_allowed() -> None:
+    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": ["log"]})
+    for options, kind in (
+        (ApiOptions(host="0.0.0.0"), "forbidden"),
+        (ApiOptions(host="0.0.0.0", log=True), ""),
+        (ApiOptions(), ""),
+    ):
+        async with served(FakeNode(), options) as url, socket(url) as ws:
+            await ws.send_message(call)
+            answer = json.loads(await ws.get_message())
+            assert answer.get("error", {"data": {"kind": ""}})["data"]["kind"] == kind
+
+
+async def test_a_reader_slower_than_the_log_is_dropped() -> None:
+    node = FakeNode(ring=LogRing(kept_max=4))
+    node.ring.add(1.0, "info", "node", "first", {})
+    call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": ["log"]})
+    async with served(node) as url, socket(url) as ws:
+        await ws.send_message(call)
+        await ws.get_message()
+        assert len(json.loads(await ws.get_message())["params"]["snapshot"]) == 1
+        for _ in range(5):
+            node.ring.add(2.0, "info", "node", "next", {})
+        with pytest.raises(ConnectionClosed) as caught:
+            await ws.get_message()
+    assert caught.value.reason.code == 1013
 
 
 async def test_a_socket_subscribes_to_a_topic_once() -> None:
