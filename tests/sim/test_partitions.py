@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from testnet.sim.run import Run, SimSpec, run_seeded
-from tests.sim.scenes import assert_ok
+from tests.sim.scenes import assert_ok, pauses_s
 
 SPEC = SimSpec(duration_s=25.0, loss=0.01, settle_s=20.0)
 
@@ -79,7 +79,10 @@ def test_a_proposer_that_can_send_but_hears_nothing() -> None:
     assert grown[0] >= 8
 
 
-@pytest.mark.parametrize("skew_ms", [-5_000, 400, 5_000])
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("skew_ms", [-HOUR_MS, -5_000, 400, 5_000, HOUR_MS])
 def test_a_clock_that_is_wrong_on_one_node(skew_ms: int) -> None:
     """A payload from the future is judged later, never refused; a late clock changes nothing."""
 
@@ -90,3 +93,23 @@ def test_a_clock_that_is_wrong_on_one_node(skew_ms: int) -> None:
 
     report = assert_ok(run_seeded(SPEC, 36, script=script))
     assert report.blocks >= 20
+
+
+@pytest.mark.parametrize("jump_ms", [-HOUR_MS, HOUR_MS])
+def test_all_clocks_jump_by_an_hour_and_back(jump_ms: int) -> None:
+    """What an NTP server gone wrong does to a whole site: blocks go on."""
+    pauses: list[float] = []
+
+    async def script(run: Run) -> None:
+        await trio.sleep(5.0)
+        for machine in run.world.machines:
+            machine.clock.skew_ms = jump_ms
+        await trio.sleep(8.0)
+        for machine in run.world.machines:
+            machine.clock.skew_ms = 0
+        await trio.sleep(9.0)
+        pauses.append(pauses_s(run, 2.0, 22.0))
+
+    report = assert_ok(run_seeded(SPEC, 37, script=script))
+    assert report.blocks >= 20
+    assert pauses[0] < 5.0, f"{pauses[0]:.2f} s without a block"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pnode.client import BlockingClient
 from tests.e2e.testnet.driver import Driver, children, eventually, left_over
 
 
@@ -112,6 +113,32 @@ def test_a_validator_killed_under_load_catches_up_and_nothing_is_lost(driver: Dr
     print(f"longest pause {summary['pause_s_max']} s")
     assert summary["pause_s_max"] <= 10.0
     assert "node1" in summary["memory_bytes_max"]
+
+
+def test_a_stopped_validator_is_noticed_slows_nobody_and_catches_up(driver: Driver) -> None:
+    """SIGSTOP: its sockets stay open and full; TCP alone would never tell."""
+    up = driver.start(
+        "up", "--seed", "4", "--name", "stopped", "--for", "25s", "--load", "40", "--json"
+    )
+    assert eventually((driver.folder / ".testnet/stopped/control.sock").exists, 20)
+    node0 = driver.until_ready("stopped").nodes[0]
+    driver.json("pause", "node2", "--name", "stopped")
+    with BlockingClient(node0.rpc) as client:
+        # Three pings of 2.5 s each, and not one more than a busy machine may need.
+        assert eventually(lambda: client.status().peers_count == 2, 15)
+        height = client.status().height
+        assert eventually(lambda: client.status().height > height + 5, 15)
+        driver.json("resume", "node2", "--name", "stopped")
+        assert eventually(lambda: client.status().peers_count == 3, 15)
+    out, err = up.communicate(timeout=60)
+    summary = json.loads(out.splitlines()[-1])
+    assert all(outcome == "pass" for outcome in summary["checks"].values()), summary
+    assert up.returncode == 0, err
+    transactions = summary["transactions"]
+    assert transactions["finalized"] == transactions["submitted"] >= 900, transactions
+    assert summary["height"]["min"] >= summary["height"]["max"] - 1
+    print(f"longest pause {summary['pause_s_max']} s")
+    assert summary["pause_s_max"] <= 10.0
 
 
 def test_commands_reach_a_detached_testnet_until_it_is_down(driver: Driver, tmp_path: Path) -> None:
