@@ -396,7 +396,7 @@ class EngineHost:
                     if payloads:
                         self._application.fetch(payloads, hints)
                     if certs:
-                        self.send_summary(self._peers(hints), self._floor_height)
+                        self.send_summary(self.peers(hints), self._floor_height)
                 case Deliver():
                     self._floor_height = max(self._floor_height, effect.height)
                     self._application.deliver(effect)
@@ -446,7 +446,7 @@ class EngineHost:
             else b""
         )
         message = EngineItem(self.epoch.number, signed, certificate, body)
-        self._desk.send(self._peers(to), _LANES[lane], encode_message(message))
+        self._desk.send(self.peers(to), _LANES[lane], encode_message(message))
 
     def _sign(self, to: tuple[int, ...] | None, draft: Draft, lane: EngineLane) -> None:
         epoch = self.epoch
@@ -474,11 +474,14 @@ class EngineHost:
             signed,
         )
 
-    def _peers(self, indices: Sequence[int] | None) -> list[bytes]:
-        """Return the peer ids of validators but ourselves; None means all."""
+    def peers(self, indices: Sequence[int] | None) -> list[bytes]:
+        """Return the peer ids of validators but ourselves; None means all.
+
+        An index outside the set is nobody's: it may come from an epoch before.
+        """
         validators = self._chain.validators_of(self.epoch.number)
         chosen = range(len(validators)) if indices is None else indices
-        return [validators[i].peer_id for i in chosen if i != self._me]
+        return [validators[i].peer_id for i in chosen if i != self._me and i < len(validators)]
 
     def verify_claims_of_proof(
         self, proof: bytes, height: int, digest: bytes

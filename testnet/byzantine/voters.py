@@ -106,7 +106,7 @@ def skipper(puppet: Puppet) -> None:
         proposal, payload = own[1], decode_payload(message.payload)
         if proposal is None or proposal.parent < 2 or payload.parent is None:
             return [message]
-        known = puppet.node and puppet.node.core.ordering._bodies.get(payload.parent)
+        known = puppet.node and puppet.node.core.ordering.bodies.get(payload.parent)
         if not known or known.parent is None or known.epoch != payload.epoch:
             return [message]
         body = replace(payload, parent=known.parent, height=proposal.height - 1, items=()).encode()

@@ -133,9 +133,9 @@ MUTANTS: Final = (
         "check-always-ok",
         "A payload that breaks a rule gets no vote.",
         (
-            ("p2pnode/consensus/ordering.py",
-             "        fault = self._fault(payload, question)\n        if fault is not None:\n",
-             "        fault = None\n        if fault is not None:\n"),
+            ("p2pnode/consensus/judge.py",
+             "        fault = payload_fault(payload, question, self._chain, epoch)\n",
+             "        fault = None\n"),
         ),
         "bad-payload",
         ("valid payloads", STOPPED),
@@ -273,13 +273,13 @@ MUTANTS: Final = (
         "evidence-of-nothing",
         "Evidence is two bodies that no correct node signs both.",
         (
-            ("p2pnode/consensus/ordering.py",
-             "return batch_evidence_claims(e, validators, self._chain.id)", "pass"),
-            ("p2pnode/consensus/ordering.py",
-             "        if e.signing_kind == self.host.kind:\n", "        elif False:\n"),
-            ("p2pnode/consensus/ordering.py",
-             "            if (a.chain, a.epoch, a.uid, a.height) != (b.chain, b.epoch, b.uid, "
-             "b.height):\n", "            if a == b:\n"),
+            ("p2pnode/consensus/evidence.py",
+             "return batch_evidence_claims(e, validators, chain.id)", "pass"),
+            ("p2pnode/consensus/evidence.py",
+             "    if e.signing_kind == host.kind:\n", "    elif False:\n"),
+            ("p2pnode/consensus/evidence.py",
+             "        if (a.chain, a.epoch, a.uid, a.height) != (b.chain, b.epoch, b.uid, "
+             "b.height):\n", "        if a == b:\n"),
         ),
         "framer",
         ("only the guilty are accused", "valid statements"),

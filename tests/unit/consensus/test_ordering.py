@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from p2pnode import codec, crypto
+from p2pnode.consensus.bodies import OFFERED_MAX
+from p2pnode.consensus.builder import BUILD_AT_ONCE_CERTIFICATES
 from p2pnode.consensus.engine import (
     Behind,
     Build,
@@ -27,14 +29,8 @@ from p2pnode.consensus.engine import (
     Offence,
     Synced,
 )
-from p2pnode.consensus.ordering import (
-    BUILD_AT_ONCE_CERTIFICATES,
-    CHECKS_MAX,
-    OFFERED_MAX,
-    RECHECK_NS_MAX,
-    TIME_AHEAD_MS,
-    Ordering,
-)
+from p2pnode.consensus.judge import CHECKS_MAX, RECHECK_NS_MAX, TIME_AHEAD_MS
+from p2pnode.consensus.ordering import Ordering
 from p2pnode.sync.fetcher import PAYLOAD, STATEMENT, Fetcher
 from p2pnode.types import effects as fx
 from p2pnode.types.chain import Chain

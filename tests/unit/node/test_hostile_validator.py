@@ -130,8 +130,8 @@ def test_payloads_that_nobody_proposed_are_kept_neither_in_memory_nor_on_disk() 
             ).encode()
             node.frame(peer, EngineItem(0, None, b"", body))
             assert node.store.get("bodies", digest_of(body)) is None
-    assert len(node.core.ordering._bodies) == 0
-    assert sum(len(offered) for offered in node.core.ordering._offered.values()) <= 16
+    assert len(node.core.ordering.bodies) == 0
+    assert sum(len(offered) for offered in node.core.ordering.bodies._offered.values()) <= 16
     assert cluster.finalizes()
 
 
