@@ -20,6 +20,7 @@ from p2pnode.keys.records import RECORD_SIGNED, record_code
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
 from p2pnode.net.config import NetworkConfig, NetworkLimits
+from p2pnode.net.shim import LinkTable
 from p2pnode.node.config import NodeConfig
 from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
@@ -81,6 +82,7 @@ async def run_node(
     *,
     on_ready: Callable[[Running], None],
     passphrase: Passphrase = None,
+    links: LinkTable | None = None,
 ) -> None:
     """Run a node until cancelled.
 
@@ -88,6 +90,7 @@ async def run_node(
         config: Everything the operator says.
         on_ready: Called once, when the API answers and peers can connect.
         passphrase: Opens encrypted keys.
+        links: Faults of its links; only on a test chain.
 
     Raises:
         P2PNodeError: A key, the genesis document, the store or the log can't be used, or a port is
@@ -118,6 +121,8 @@ async def run_node(
     genesis = decode_genesis(document)
     node_key, validator_key = load_keys(config, genesis.name, passphrase)
     _check_roles(config)
+    if links is not None and not is_test_chain(genesis.name):
+        raise ConfigError(f"links can't have faults on chain {genesis.name!r}: no test chain")
     host, port = _listen_address(config)
     network = Libp2pNetwork(
         NetworkConfig(
@@ -127,7 +132,8 @@ async def run_node(
             port=port,
             bootstrap=config.network_bootstrap,
             limits=NetworkLimits(connections_max=config.network_peers_max),
-        )
+        ),
+        links,
     )
     store = LmdbStore(config.data_dir / "store", map_bytes_max=config.store_size_bytes_max)
     log_path = config.data_dir / "signed.wal"
@@ -296,11 +302,16 @@ def load_keys(
     if len(keys) > 1:
         raise ConfigError(f"{len(keys)} validator keys are configured, a node signs with one")
     for key in (node_key, *keys):
-        if key.test and not chain_name.startswith("test-"):
+        if key.test and not is_test_chain(chain_name):
             raise ConfigError(
                 f"a key derived from a public test seed can't be used on chain {chain_name!r}"
             )
     return node_key, keys[0] if keys else None
+
+
+def is_test_chain(name: str) -> bool:
+    """Tell whether a chain is for tests only, by its name in genesis."""
+    return name.startswith("test-")
 
 
 def _check_roles(config: NodeConfig) -> None:

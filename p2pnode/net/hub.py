@@ -309,7 +309,9 @@ class MemoryHub:
         latency_ms = profile.latency_ms_min + self._random() * (
             profile.latency_ms_max - profile.latency_ms_min
         )
-        if (profile.loss and self._random() < profile.loss) or link.cut:
+        if profile.loss:
+            link.losing = profile.loses(link.losing, self._random())
+        if (profile.loss and link.losing) or link.cut:
             self._lost += 1
             return _LOST
         start = trio.current_time()

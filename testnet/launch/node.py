@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ def run(value: dict[str, Any], channel: Channel) -> int:
     """Run a node until it is told to stop.
 
     Args:
-        value: `{"config": path of its file, "profile": path or null}`.
-        channel: Gets `{"ready": …}` once.
+        value: `{"config": path of its file, "profile": path or null, "links": rows}`.
+        channel: Gets `{"ready": …}` once; gives `{"links": rows}` when links have changed, in the
+            form of `p2pnode.net.shim.links_to_json`.
     """
     # Late: only the fork server has imported it; `testnet --help` must not.
+    from p2pnode.net.shim import LinkTable, links_from_json
     from p2pnode.service import Running, run_node
 
     config = load_config(Path(value["config"]))
+    links = LinkTable(links_from_json(value.get("links", ())))
 
     def ready(running: Running) -> None:
         channel.send(
@@ -35,11 +39,16 @@ def run(value: dict[str, Any], channel: Channel) -> int:
             }
         )
 
+    def on_line(line: bytes) -> None:
+        message = json.loads(line)
+        if "links" in message:
+            links.set(links_from_json(message["links"]))
+
     async def main() -> None:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(until_told_to_stop, channel, scope)
-                await run_node(config, on_ready=ready)
+                nursery.start_soon(until_told_to_stop, channel, scope, on_line)
+                await run_node(config, on_ready=ready, links=links)
                 nursery.cancel_scope.cancel()
 
     if value.get("profile"):

@@ -40,6 +40,7 @@ from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.channel.muxer import ByteChannel, MuxedStream, Muxer, MuxerStatistics
 from p2pnode.net.channel.noise import Opener, Sealer
 from p2pnode.net.channel.secure import RECEIVE_BYTES_MAX, RawChannel, SecureChannel
+from p2pnode.net.shim import LinkTable
 
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 """Time for the handshake's three messages."""
@@ -52,6 +53,9 @@ ON_CLOSE_TIMEOUT_S: Final = 2.0
 
 class Noise(NoiseTransport):
     """Noise XX of libp2p, with a bounded handshake and our records after it."""
+
+    links: LinkTable | None = None
+    """Faults of the links, where there is a table of them."""
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         return await self._secure(conn, super().secure_inbound)
@@ -69,7 +73,10 @@ class Noise(NoiseTransport):
     ) -> ISecureConn:
         try:
             with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-                return Session(await handshake(_BoundedConnection(conn)), conn)
+                session = Session(await handshake(_BoundedConnection(conn)), conn, self.links)
+                if self.links is not None:
+                    await self.links.pass_handshake(session.remote_peer.to_bytes())
+                return session
         except trio.TooSlowError:
             raise NoiseFailure(f"no handshake within {HANDSHAKE_TIMEOUT_S:g} s") from None
         except NoiseFailure:
@@ -106,8 +113,14 @@ class _BoundedConnection:
 class Session(BaseSession):
     """A connection after the handshake, as libp2p sees it."""
 
-    def __init__(self, stock: Any, conn: IRawConnection) -> None:
-        """Take the keys out of a stock session that has not been used."""
+    def __init__(self, stock: Any, conn: IRawConnection, links: LinkTable | None = None) -> None:
+        """Take the keys out of a stock session that has not been used.
+
+        Args:
+            stock: The session.
+            conn: What it runs on.
+            links: Faults of the links; ours is below the records, so that bytes are what is late.
+        """
         super().__init__(
             local_peer=stock.local_peer,
             local_private_key=stock.local_private_key,
@@ -119,8 +132,11 @@ class Session(BaseSession):
         seal, open_ = keys.cipher_state_encrypt, keys.cipher_state_decrypt
         self.raw_connection: Any = conn
         """The socket below, for `host.abort`."""
+        raw = _raw_channel(conn)
+        if links is not None:
+            raw = links.shim(stock.remote_peer.to_bytes(), raw)
         self.channel = SecureChannel(
-            _raw_channel(conn),
+            raw,
             Sealer(bytes(seal.k), number=seal.n),
             Opener(bytes(open_.k), number=open_.n),
         )

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import trio
-from libp2p.abc import IMuxedConn, IRawConnection, ISecureConn
+from libp2p.abc import IMuxedConn, INetConn, IRawConnection, ISecureConn
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
@@ -47,6 +47,7 @@ from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.channel import Noise as OwnNoise
 from p2pnode.net.libp2p.channel import OwnMuxers
+from p2pnode.net.shim import LinkTable
 
 _log = logging.getLogger("p2pnode.net")
 
@@ -97,6 +98,17 @@ class SafeSwarm(Swarm):
 
     A muxed connection gets an event `ready`: set when its peer has been announced, or when it ends.
     """
+
+    links: LinkTable | None = None
+    """Faults of the links, where there is a table of them."""
+
+    async def dial_addr(
+        self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None
+    ) -> INetConn:
+        if self.links is not None:
+            # Nothing answers over a cut link: the dial waits for the healing, or times out.
+            await self.links.until_open(peer_id.to_bytes())
+        return await super().dial_addr(addr, peer_id, source)
 
     def set_inbound_max(self, inbound_max: int) -> None:
         """Bound the connections others dialled, those in their handshake included."""
@@ -159,12 +171,15 @@ def make_key_pair(seed: bytes) -> KeyPair:
     return create_new_key_pair(seed)
 
 
-def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHost, SafeSwarm]:
+def make_host(
+    config: NetworkConfig, on_stream: StreamHandler, links: LinkTable | None = None
+) -> tuple[BasicHost, SafeSwarm]:
     """Build a host that does not run yet.
 
     Args:
         config: Identity and limits.
         on_stream: Gets every stream a peer opens; must not raise.
+        links: Faults of the links; only our own channel has them.
 
     Returns:
         The host, and its swarm.
@@ -176,7 +191,7 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
     swarm = SafeSwarm(
         peer_id,
         peerstore,
-        _make_upgrader(config, key_pair),
+        _make_upgrader(config, key_pair, links),
         transports=[TCP()],
         # Dialling, its retries and the number of connections are ours (dialler.py).
         retry_config=RetryConfig(max_retries=0),
@@ -190,6 +205,7 @@ def make_host(config: NetworkConfig, on_stream: StreamHandler) -> tuple[BasicHos
             outbound_upgrade_timeout=HANDSHAKE_TIMEOUT_S,
         ),
     )
+    swarm.links = links
     swarm.set_inbound_max(config.limits.inbound_max)
     swarm.connect_to_nobody()
     host = BasicHost(network=swarm, disable_identify_address_discovery=True)
@@ -212,12 +228,18 @@ def announce(host: BasicHost, protocols: Iterable[bytes]) -> None:
         host.multiselect.handlers.setdefault(TProtocol(name.decode()), None)
 
 
-def _make_upgrader(config: NetworkConfig, key_pair: KeyPair) -> TransportUpgrader:
-    noise = OwnNoise if config.own_channel else Noise
+def _make_upgrader(
+    config: NetworkConfig, key_pair: KeyPair, links: LinkTable | None
+) -> TransportUpgrader:
+    noise_key = create_new_x25519_key_pair().private_key
+    noise: NoiseTransport
+    if config.own_channel:
+        noise = OwnNoise(key_pair, noise_privkey=noise_key)
+        noise.links = links
+    else:
+        noise = Noise(key_pair, noise_privkey=noise_key)
     upgrader = TransportUpgrader(
-        secure_transports_by_protocol={
-            NOISE: noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
-        },
+        secure_transports_by_protocol={NOISE: noise},
         muxer_transports_by_protocol={TProtocol(YAMUX): Yamux},
     )
     if config.own_channel:

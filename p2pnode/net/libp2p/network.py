@@ -39,6 +39,7 @@ from p2pnode.net.libp2p.requests import Handler
 from p2pnode.net.libp2p.session import Session
 from p2pnode.net.libp2p.streams import Traffic
 from p2pnode.net.scores import BAN_SCORE, Scores
+from p2pnode.net.shim import LinkTable
 from p2pnode.ports import (
     Incoming,
     Lane,
@@ -94,16 +95,21 @@ class Libp2pNetwork:
     Besides it: `address` and `set_wanted`.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, links: LinkTable | None = None) -> None:
         """Set up a node that does not listen yet.
 
         Args:
             config: Identity, addresses and limits.
+            links: Faults of the links, for test chains; None for none, now and later.
 
         Raises:
-            NetworkConfigError: A bootstrap address is not a multiaddr that ends in /p2p/<id>.
+            NetworkConfigError: A bootstrap address is not a multiaddr that ends in /p2p/<id>, or
+                links are to have faults under a channel that is not ours.
         """
+        if links is not None and not config.own_channel:
+            raise NetworkConfigError("only links of our own channel can have faults")
         self._config = config
+        self._links = links
         self._peer_id = peer_id_of(SecretKey(config.seed).public)
         self._traffic = Traffic()
         self._inbound = InboundStreams(
@@ -112,7 +118,7 @@ class Libp2pNetwork:
             penalize=self.penalize,
             is_banned=lambda peer: self._scores.banned(peer, trio.current_time()),
         )
-        self._host, self._swarm = make_host(config, self._inbound.on_stream)
+        self._host, self._swarm = make_host(config, self._inbound.on_stream, links)
         self._swarm.register_notifee(_Notifee(self))
         self._send_incoming, self._incoming = trio.open_memory_channel[Incoming](
             config.limits.incoming_max
@@ -179,6 +185,8 @@ class Libp2pNetwork:
             self._nursery = nursery
             self._inbound.begin(nursery)
             nursery.start_soon(self._shut_when_cancelled)
+            if self._links is not None:
+                await nursery.start(self._links.run)
             manager = TrioManager(self._swarm)
             nursery.start_soon(self._run_swarm, manager)
             await manager.wait_started()
