@@ -1,0 +1,88 @@
+"""A pseudo-terminal with a reader at its far end, for programs run inside the test."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from p2pnode.tui.terminal import ENTER, LEAVE
+
+DEADLINE_S = 30
+
+
+class Pty:
+    """The person's side of a terminal."""
+
+    def __init__(self, master: int, slave: int) -> None:
+        self._master = trio.lowlevel.FdStream(master)
+        self._slave = slave
+        self.path = os.ttyname(slave)
+        self.output = ""
+        self._came = trio.Event()
+        self._before = self.settings()
+
+    def settings(self) -> list[Any]:
+        return termios.tcgetattr(self._slave)
+
+    def resize(self, width: int, height: int) -> None:
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    async def type(self, text: str) -> None:
+        await self._master.send_all(text.encode())
+
+    async def shows(self, condition: str | Callable[[str], bool]) -> None:
+        """Wait until a text, or what a function looks for, is in the output."""
+        with trio.fail_after(DEADLINE_S):
+            while not (condition in self.output if isinstance(condition, str) else False):
+                if callable(condition) and condition(self.output):
+                    return
+                await self._came.wait()
+
+    def is_taken(self) -> bool:
+        return not self.settings()[3] & termios.ECHO
+
+    def is_whole(self) -> bool:
+        """Whether the terminal is as before, and the last it heard was to show so."""
+        ended = self.output.endswith(LEAVE) or ENTER not in self.output
+        return self.settings() == self._before and ended
+
+    async def listen(self) -> None:
+        while True:
+            try:
+                data = await self._master.receive_some(65536)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            self.output += data.decode("utf-8", "replace")
+            self._came.set()
+            self._came = trio.Event()
+
+    async def hang_up(self) -> None:
+        os.close(self._slave)
+        self._slave = -1
+        await self._master.aclose()
+
+    async def aclose(self) -> None:
+        if self._slave >= 0:
+            os.close(self._slave)
+        await self._master.aclose()
+
+
+@asynccontextmanager
+async def open_pty(width: int = 80, height: int = 24) -> AsyncIterator[Pty]:
+    master, slave = os.openpty()
+    pty = Pty(master, slave)
+    pty.resize(width, height)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pty.listen)
+        try:
+            yield pty
+        finally:
+            nursery.cancel_scope.cancel()
+            await pty.aclose()
