@@ -157,6 +157,7 @@ async def run_node(
             name=config.name,
             document=document,
             validator_key=None if validator_key is None else validator_key.secret,
+            validator_names=config.network_validator_names,
             retention_heights=config.store_retention_heights,
             mempool_transactions_max=config.mempool_transactions_max,
             mempool_bytes_max=config.mempool_size_bytes_max,

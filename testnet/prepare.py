@@ -131,6 +131,7 @@ def _write_nodes(spec: TestnetSpec, folder: Folder) -> tuple[NodePlan, ...]:
             keys_validators=(Path("keys/validator.key"),),
             network_listen=(address.rpartition("/p2p/")[0],),
             network_bootstrap=tuple(others[:BOOTSTRAP_MAX]),
+            network_validator_names=tuple(f"node{i}" for i in range(spec.validators)),
             api_port=ports[2 * index + 1],
             log_file=(folder.logs / f"{name}.jsonl").absolute(),
             log_console=False,

@@ -51,6 +51,7 @@ from p2pnode.consensus.engine import (
     Tune,
 )
 from p2pnode.consensus.engine import Lane as EngineLane
+from p2pnode.consensus.standing import Standing, standing_of
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.types.chain import Chain
 from p2pnode.types.desk import Desk
@@ -498,6 +499,20 @@ class EngineHost:
     def view(self) -> tuple[int, ...]:
         """The engine's current position."""
         return self._view
+
+    @property
+    def proposer(self) -> int | None:
+        """Index of the view's proposer; None in an engine without one."""
+        return self._proposer
+
+    @property
+    def demanded(self) -> bool:
+        """Whether there is something to propose."""
+        return self._demand
+
+    def standing(self, now_ns: int) -> Standing:
+        """Return where the engine stands, for people."""
+        return standing_of(self._engine, now_ns)
 
     def statistics(self) -> HostStatistics:
         """Return what was seen since start."""

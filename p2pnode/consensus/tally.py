@@ -69,6 +69,10 @@ class Tally:
         """Return the votes for a body, by ascending signer."""
         return [self._votes[i] for i in sorted(self._votes) if self._votes[i].body == body]
 
+    def votes(self) -> list[Signed]:
+        """Return the first vote of every signer, by ascending signer."""
+        return [self._votes[i] for i in sorted(self._votes)]
+
     def vote_of(self, signer: Index) -> Signed | None:
         """Return the first vote of a signer."""
         return self._votes.get(signer)

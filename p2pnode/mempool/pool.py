@@ -354,6 +354,11 @@ class Pool:
         """What those take in a batch."""
         return self._line.ready_bytes
 
+    @property
+    def config(self) -> PoolConfig:
+        """Its limits."""
+        return self._config
+
     def statistics(self) -> PoolStatistics:
         """Return what the pool holds and did."""
         return PoolStatistics(

@@ -83,6 +83,12 @@ class NodeConfig:
         (),
         "First peers to dial: multiaddresses that end with /p2p/<peer id>.",
     )
+    network_validator_names: tuple[str, ...] = _set(
+        "network.validator_names",
+        Kind.TEXTS,
+        (),
+        "What to call the validators' nodes, in genesis' order; for people only.",
+    )
     network_peers_max: int = _set(
         "network.peers_max", Kind.INTEGER, 64, "Most connected peers.", least=1, most=4096
     )

@@ -17,6 +17,7 @@ from p2pnode.availability.scheme import Scheme
 from p2pnode.availability.shelf import HeldBatch, Shelf
 from p2pnode.consensus.engine import Engine, EngineParameters, Floor
 from p2pnode.consensus.ordering import Ordering
+from p2pnode.consensus.roll import Roll
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.execution.block import Executor, ReadyBatch
 from p2pnode.execution.executor import ShardExecutor
@@ -175,6 +176,7 @@ class Core:
         self.executors = dict(executors)
         parameters = chain.genesis.parameters
         self.fetcher = Fetcher(self.desk)
+        self.roll = Roll()
         self.pool = Pool(pool)
         self.intake = Intake(
             chain,
@@ -308,6 +310,8 @@ class Core:
             self.desk.penalize(peer, error.penalty, f"frame: {error}")
             return
         stranger = self.chain.validator_of_peer(peer) is None
+        if not stranger:
+            self.roll.heard(peer, self.desk.now_ns)
         checks_max = STRANGER_CHECKS_MAX if stranger else OPEN_CHECKS_MAX
         self.desk.cause = peer
         for message in messages:
@@ -356,6 +360,8 @@ class Core:
     def _heard(self, peer: bytes, height: int) -> None:
         """A peer told how far its chain is final."""
         index = self.chain.validator_of_peer(peer)
+        if index is not None:
+            self.roll.told(peer, height)
         if self._newcomer and index is not None:
             self._told[index] = height
             self._judge_start()

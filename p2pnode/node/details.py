@@ -7,70 +7,12 @@ it knows, and a client of a newer or older one reads what it understands.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
 
-VIEWS_MAX: Final = 48
-"""Most recent views in one status."""
-
-
-class ViewOutcome(StrEnum):
-    """What became of a view."""
-
-    OPEN = "open"
-    """Neither notarized nor skipped yet."""
-    NOTARIZED = "notarized"
-    """A quorum voted for its payload; not final yet."""
-    FINAL = "final"
-    """Its payload is final, by its own votes or by a later one's."""
-    SKIPPED = "skipped"
-    """A quorum gave it up."""
-
-
-class SkipReason(StrEnum):
-    """Why this node gave a view up, as far as it knows."""
-
-    SILENT = "silent"
-    """Nothing came from the proposer."""
-    LATE = "late"
-    """Its proposal came after the timer; `late_ms` says by how much."""
-    UNAVAILABLE = "unavailable"
-    """The proposal came, its payload or a batch in it could not be had or was refused."""
-    VOTES = "votes"
-    """The proposal was voted for, the votes of too few others came in time."""
-    OTHERS = "others"
-    """Others gave it up; this node had no part in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class VoteCount:
-    """The votes of one kind in one view, as this node has them."""
-
-    kind: str
-    """The engine's word, such as `notarize`, `nullify`, `finalize`."""
-    signers: tuple[int, ...]
-    """Indices in the validator set, ascending."""
-    power: int
-    """Their voting power."""
-
-
-@dataclass(frozen=True, slots=True)
-class ViewRow:
-    """A recent view."""
-
-    view: int
-    proposer: int | None
-    outcome: ViewOutcome
-    height: int | None = None
-    """Height of its payload; None while it has none."""
-    voters: tuple[int, ...] = ()
-    """Validators whose vote of any kind in this view came here, ascending."""
-    skip: SkipReason | None = None
-    """Why it was skipped; None unless it was."""
-    late_ms: int | None = None
-    """How long after this node's timer the proposal came; None when it came in time or never."""
-    duration_ms: int | None = None
-    """From entering the view to leaving it; None while open."""
+from p2pnode.consensus.standing import VIEWS_MAX as VIEWS_MAX
+from p2pnode.consensus.standing import SkipReason as SkipReason
+from p2pnode.consensus.standing import ViewOutcome as ViewOutcome
+from p2pnode.consensus.standing import ViewRow as ViewRow
+from p2pnode.consensus.standing import VoteCount as VoteCount
 
 
 @dataclass(frozen=True, slots=True)

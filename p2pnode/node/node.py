@@ -28,6 +28,13 @@ from p2pnode.node.index import TABLE as OUTCOMES
 from p2pnode.node.index import Entry, decode_entry
 from p2pnode.node.jsonform import Amount
 from p2pnode.node.metrics import node_metrics
+from p2pnode.node.outlook import (
+    Names,
+    availability_status,
+    consensus_status,
+    mempool_status,
+    shard_rows,
+)
 from p2pnode.node.retention import Retention
 from p2pnode.node.runtime import Ports, Shell
 from p2pnode.node.serve import StoreServer
@@ -36,7 +43,6 @@ from p2pnode.node.status import (
     BlockEvent,
     BlockStatus,
     GenesisInfo,
-    MempoolStatus,
     NodeStatus,
     PeerRow,
     StateRoot,
@@ -73,6 +79,8 @@ class NodeSetup:
     """The genesis document."""
     validator_key: SecretKey | None = None
     """None for a node that only follows."""
+    validator_names: tuple[str, ...] = ()
+    """What people call the validators' nodes, in genesis' order; empty where nobody said."""
     retention_heights: int = 100_000
     """Blocks and batches older than this are deleted."""
     mempool_transactions_max: int = 20_000
@@ -170,6 +178,7 @@ class Node:
             current_epoch=self._current_epoch,
             ask_self=self._server.answer,
         )
+        self._names = Names(index, setup.name, setup.validator_names)
         self._retention = Retention(store, setup.retention_heights)
         self._subscribers: list[trio.MemorySendChannel[BlockEvent]] = []
         self._started_ns = ports.clock.now_ns()
@@ -281,7 +290,7 @@ class Node:
         """Return the node at this moment."""
         core, network = self.core, self._ports.network.statistics()
         ordering, pipeline = core.ordering.statistics(), core.pipeline.statistics()
-        host, pool = core.ordering.host.statistics(), core.pool.statistics()
+        host = core.ordering.host.statistics()
         peers = self._ports.network.peers()
         reasons = self._not_ready()
         uid = FIRST_UID
@@ -305,11 +314,11 @@ class Node:
             view=host.view[-1] if host.view else 0,
             epoch=host.epoch,
             proposer=host.proposer,
-            proposer_name="" if host.proposer is None else f"validator {host.proposer}",
+            proposer_name="" if host.proposer is None else self._names.of(host.proposer),
             state_roots=dict(self._roots),
             peers_count=len(peers),
             peers_in_count=sum(p.inbound for p in peers),
-            mempool=MempoolStatus(pool.transactions_count, pool.held_bytes),
+            mempool=mempool_status(core),
             syncing=core.catchup.syncing,
             ready=not reasons,
             not_ready_reasons=reasons,
@@ -317,6 +326,12 @@ class Node:
             last_block_age_s=None if age is None else (now_ns - age) / NS_PER_S,
             bytes_sent=network.bytes_sent,
             bytes_received=network.bytes_received,
+            best_height=max(ordering.height, core.catchup.best_height),
+            consensus=consensus_status(
+                core, now_ns, dict.fromkeys(p.peer for p in peers), self._names
+            ),
+            availability=availability_status(core),
+            shard_rows=shard_rows(core),
             counters={
                 "views_entered": host.views_entered,
                 "views_skipped": host.views_skipped,
@@ -444,7 +459,7 @@ class Node:
                 id=peer_id_text(p.peer),
                 name=""
                 if (v := self.chain.validator_of_peer(p.peer)) is None
-                else f"validator {v}",
+                else self._names.of(v),
                 address=p.address,
                 inbound=p.inbound,
                 rtt_ms=None if p.rtt_s is None else p.rtt_s * 1000,

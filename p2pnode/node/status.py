@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from p2pnode import crypto
@@ -349,6 +350,7 @@ def genesis_info(genesis: Genesis, chain: bytes) -> GenesisInfo:
 _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 
+@lru_cache(maxsize=4096)
 def peer_id_text(peer_id: bytes) -> str:
     """Return a peer id as people write it: base58, `12D3Koo…` for an Ed25519 key."""
     number = int.from_bytes(peer_id, "big")

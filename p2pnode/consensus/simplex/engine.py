@@ -70,9 +70,11 @@ from p2pnode.consensus.engine import (
     quorum_of,
 )
 from p2pnode.consensus.simplex import summaries, votes
+from p2pnode.consensus.simplex.chronicle import Chronicle
 from p2pnode.consensus.simplex.pace import Pace
 from p2pnode.consensus.simplex.views import Verdict, View, Views
 from p2pnode.consensus.simplex.votes import Ballot, Kind, Proposal
+from p2pnode.consensus.standing import Standing
 from p2pnode.consensus.tally import Counted
 from p2pnode.errors import RemoteProtocolError
 
@@ -131,6 +133,7 @@ class SimplexEngine:
         self._views = Views(
             tuple(power for _, power in epoch.validators), self._parameters.tail_views
         )
+        self._chronicle = Chronicle(len(epoch.validators))
         self._demand = False
         self._current = 0
         self._next = 1
@@ -305,6 +308,7 @@ class SimplexEngine:
             self._late(view)
             if ballot.kind is Kind.NOTARIZE and by_proposer:
                 view.proposal = ballot.proposal
+                self._chronicle.proposed(self._now_ns, number)
                 view.alive = True
             view.seen_ns = view.seen_ns or self._now_ns
             self._note_holdings(vote.sender, ballot)
@@ -335,6 +339,7 @@ class SimplexEngine:
             )
             if proposed and view.proposal is None:
                 view.proposal = ballot.proposal
+                self._chronicle.proposed(self._now_ns, view.number)
         self._learn(view, ballot, data)
 
     def _count(self, view: View, ballot: Ballot, vote: Signed) -> bool:
@@ -347,6 +352,8 @@ class SimplexEngine:
             self._emit(Offence(vote.sender, first, vote))
             if ballot.kind is Kind.NOTARIZE and vote.sender == self.proposer_of(view.number):
                 view.equivocated = True
+        if counted is Counted.NEW:
+            self._chronicle.voted(ballot, vote.sender)
         return counted is Counted.NEW
 
     def _accuse(self, view: View, ballot: Ballot, certificate: Certificate) -> None:
@@ -412,6 +419,7 @@ class SimplexEngine:
         if kind in view.certificates:
             return
         view.certificates[kind] = data
+        self._chronicle.certified(ballot)
         if number > self._views.floor_view:
             self._emit(Persist(data, sync=False))
         self._relay(view, kind, data)
@@ -546,6 +554,7 @@ class SimplexEngine:
                         first.height, (first.digest,), first.digest, proposer, (first.view,), proof
                     )
                 )
+        self._chronicle.finalized(view.number for view in chain)
         top = chain[-1]
         assert top.block is not None
         self._views.raise_floor(
@@ -572,6 +581,7 @@ class SimplexEngine:
         self._views.compact(self._current - 1, self._next - 1)
         self._current = self._next
         self._build = None
+        self._chronicle.entered(self._now_ns, self._current)
         self._emit(Entered((self._current,), self.proposer_of(self._current)))
         view = self._views.get(self._current)
         if view is not None:
@@ -751,6 +761,7 @@ class SimplexEngine:
                 self._emit(SetTimer(("propose", self._current), wait_ns + 2 * delta_ns))
             self._emit(SetTimer(("advance", self._current), wait_ns + 3 * delta_ns))
             self._full_time = delta_ns > 0
+            self._chronicle.armed(self._now_ns, wait_ns + 3 * delta_ns)
         elif view is not None and view.proposal is not None and self._waiting_for_proposal:
             self._emit(CancelTimer(("propose", self._current)))
         self._waiting_for_proposal = self._armed and (view is None or view.proposal is None)
@@ -771,15 +782,16 @@ class SimplexEngine:
         if self._done or number != self._current or not self._armed:
             return
         view = self._views.make(number)
-        if self._nullify(view):
+        if self._nullify(view, timed=True):
             view.timed_out = self._full_time
             self._emit(Report("timeout", {"view": number}))
 
-    def _nullify(self, view: View) -> bool:
+    def _nullify(self, view: View, *, timed: bool = False) -> bool:
         """Rule: send nullify(v) once, unless finalize(v) was sent; tell whether it was."""
         if self._me is None or view.closed is not None:
             return False
         view.closed = votes.nullify(view.number)
+        self._chronicle.gave_up(self._now_ns, view, timed=timed)
         self._emit(Broadcast(Draft(view.closed), Lane.VOTE))
         return True
 
@@ -934,6 +946,7 @@ class SimplexEngine:
         except RemoteProtocolError as error:
             self._emit(Report("malformed_summary", {"peer": peer, "error": str(error)}))
             return
+        self._chronicle.told(peer, status)
         if status.current >= self._views.floor_view:
             self._pace.hear(peer, self._now_ns)
         if self._me is None or peer == self._me:
@@ -960,6 +973,17 @@ class SimplexEngine:
                 self._emit(Send((peer,), own, lane))
 
     # --- inspection -------------------------------------------------------------------------------
+
+    def standing(self, now_ns: int) -> Standing:
+        return self._chronicle.standing(
+            self._views.get(self._current),
+            self.proposer_of(self._current),
+            self._views.floor_view,
+            tuple(power for _, power in self._epoch.validators),
+            armed=self._armed,
+            delta_ns=self._pace.delta_ns,
+            delta_max_ns=self._parameters.delta_max_ns,
+        )
 
     def held(self) -> int:
         return len(self._views) + len(self._epoch.validators)
