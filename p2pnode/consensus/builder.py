@@ -27,6 +27,7 @@ class PayloadBuilder:
         me: int | None,
         host: EngineHost,
         desk: Desk,
+        *,
         tip: Tip,
         bodies: Bodies,
         pool: StatementPool,

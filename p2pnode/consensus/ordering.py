@@ -115,10 +115,10 @@ class Ordering:
             me,
             self.host,
             desk,
-            self._tip,
-            self.bodies,
-            self.pool,
-            sink.batch_expected,
+            tip=self._tip,
+            bodies=self.bodies,
+            pool=self.pool,
+            batch_expected=sink.batch_expected,
         )
         self._judge = Judge(chain, self.host, desk, self.bodies, self._intake)
         self._delivers: deque[Deliver] = deque()

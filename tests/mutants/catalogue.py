@@ -122,7 +122,7 @@ MUTANTS: Final = (
         "A proposal counts only when every view between it and its parent is nullified.",
         (
             (SIMPLEX,
-             "        if missing:\n            self._wanted += tuple(missing)\n"
+             "        if missing:\n            self._missing.wanted += tuple(missing)\n"
              "            return\n",
              "        if parent is None or parent.block is None:\n            return\n"),
         ),

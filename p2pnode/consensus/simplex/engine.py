@@ -10,9 +10,10 @@ From "never both" and "one notarize a view": a final view cannot be skipped, and
 notarized block. That is the whole safety proof.
 
 How this file reads: an event changes what is known (`_on_…`), then `_settle` fires every rule
-that the knowledge enables. Drafting a vote takes its slot at once (`View.voted`, `View.closed`),
-so that no second one is drafted while the first is being signed; it counts when it comes back as
-a message.
+that the knowledge enables. Every vote is drafted here; beside it stand what only sends on
+(`relay.py`), asks (`missing.py`) and waits (`timers.py`). Drafting a vote takes its slot at once
+(`View.voted`, `View.closed`), so that no second one is drafted while the first is being signed; it
+counts when it comes back as a message.
 
 What is on disk: certificates are persisted without a barrier. They are evidence, not promises; a
 lost one comes back from peers or forms again from the votes, which are on disk at their signers.
@@ -30,15 +31,12 @@ from p2pnode import codec, crypto
 from p2pnode.consensus.certs import Certificate, CertScheme
 from p2pnode.consensus.engine import (
     Available,
-    Behind,
     Broadcast,
     Build,
     Built,
-    CancelTimer,
     Check,
     Checked,
     Claim,
-    Deliver,
     Demand,
     Digest,
     Draft,
@@ -47,7 +45,6 @@ from p2pnode.consensus.engine import (
     Entered,
     Epoch,
     Event,
-    Fetch,
     Fired,
     Floor,
     Index,
@@ -71,7 +68,11 @@ from p2pnode.consensus.engine import (
 )
 from p2pnode.consensus.simplex import summaries, votes
 from p2pnode.consensus.simplex.chronicle import Chronicle
+from p2pnode.consensus.simplex.finality import deliveries, offences_of
+from p2pnode.consensus.simplex.missing import Missing
 from p2pnode.consensus.simplex.pace import Pace
+from p2pnode.consensus.simplex.relay import Relay
+from p2pnode.consensus.simplex.timers import ViewTimers
 from p2pnode.consensus.simplex.views import Verdict, View, Views
 from p2pnode.consensus.simplex.votes import Ballot, Kind, Proposal
 from p2pnode.consensus.standing import Standing
@@ -80,9 +81,6 @@ from p2pnode.errors import RemoteProtocolError
 
 ANSWER_VIEWS_MAX: Final = 4
 """Newest views whose own votes an answer repeats."""
-
-HINTS_MAX: Final = 2
-"""Validators that a Fetch or Behind names."""
 
 
 class SimplexEngine:
@@ -133,6 +131,22 @@ class SimplexEngine:
         self._views = Views(
             tuple(power for _, power in epoch.validators), self._parameters.tail_views
         )
+        self._relay = Relay(
+            self._parameters,
+            epoch,
+            self._views,
+            self._pace,
+            proposer_of=self.proposer_of,
+            emit=self._emit,
+        )
+        self._timers = ViewTimers(
+            self._parameters,
+            self._views,
+            self._pace,
+            proposer_of=self.proposer_of,
+            emit=self._emit,
+        )
+        self._missing = Missing(epoch, self._views, self._emit)
         self._chronicle = Chronicle(len(epoch.validators))
         self._demand = False
         self._current = 0
@@ -140,14 +154,6 @@ class SimplexEngine:
         # Highest view with a finalization; above the floor's view when an ancestor is missing.
         self._final = 0
         self._build: tuple[int, int] | None = None
-        self._armed = False
-        self._full_time = False
-        self._waiting_for_proposal = False
-        self._retrying = False
-        self._fetching = False
-        self._wanted: tuple[int, ...] = ()
-        self._behind = 0
-        self._hint = 0
         self._done = False
         self._out = []
 
@@ -177,13 +183,14 @@ class SimplexEngine:
             case Fired(("retry", int(number))):
                 self._on_retry(number)
             case Fired(("relay", int(number))):
-                self._on_relay(number)
+                self._relay.due(number, self._final)
             case Fired(("repropose", int(number))):
                 self._on_repropose(number)
             case Fired(("final", int(number))):
                 self._on_unfinal(number)
             case Fired(("fetch",)):
-                self._on_fetch()
+                if not self._done:
+                    self._missing.due(self._final, self._timers.retry_ns())
             case Fired():
                 pass
             case Built(ctx, payload):
@@ -214,11 +221,14 @@ class SimplexEngine:
                 if view.certified is Verdict.UNASKED:
                     self._certify(view)
         self._enter()
-        self._wanted = ()
+        self._missing.wanted = ()
         self._propose()
         self._vote()
-        self._keep_time()
-        self._ask()
+        if self._me is not None:
+            after_ns = self._timers.keep(self._current, self._now_ns, demand=self._demand)
+            if after_ns is not None:
+                self._chronicle.armed(self._now_ns, after_ns)
+        self._missing.settle(self._pace.delta_ns)
 
     def _take(self) -> list[Effect]:
         out, self._out = self._out, []
@@ -311,7 +321,7 @@ class SimplexEngine:
                 self._chronicle.proposed(self._now_ns, number)
                 view.alive = True
             view.seen_ns = view.seen_ns or self._now_ns
-            self._note_holdings(vote.sender, ballot)
+            self._relay.note_holdings(vote.sender, ballot)
         tally = view.notarizes if ballot.kind is Kind.NOTARIZE else view.finals
         if ballot.kind not in view.certificates and (
             tally.power_of(vote.body) >= self._certs.quorum
@@ -368,39 +378,8 @@ class SimplexEngine:
                 continue
             view.forked = True
             self._emit(Report("fork", {"view": view.number}))
-            signed = {claim.signer: claim for claim in other.claims()}
-            for claim in certificate.claims():
-                if claim.signer in signed:
-                    first = signed[claim.signer]
-                    self._emit(
-                        Offence(
-                            claim.signer,
-                            Signed(first.signer, first.body, first.sig),
-                            Signed(claim.signer, claim.body, claim.sig),
-                        )
-                    )
-
-    def _note_holdings(self, signer: Index, ballot: Ballot) -> None:
-        """A correct validator's vote tells which certificates it holds: no need to relay them to
-        it.
-
-        A finalize is sent on a notarization; a notarize on that of the parent and the
-        nullifications between. Whoever sends finalize gets the others' in all likelihood too, and
-        forms the finalization itself; if not, its summary says so.
-        """
-        proposal = ballot.proposal
-        assert proposal is not None
-        if ballot.kind is Kind.FINALIZE:
-            for kind in (Kind.NOTARIZE, Kind.FINALIZE):
-                self._views.make(ballot.view).show(kind, signer)
-            return
-        parent = self._views.get(proposal.parent)
-        if parent is not None:
-            parent.show(Kind.NOTARIZE, signer)
-        for number in range(max(proposal.parent, self._views.floor_view) + 1, ballot.view):
-            between = self._views.get(number)
-            if between is not None:
-                between.show(Kind.NULLIFY, signer)
+            for offence in offences_of(other, certificate):
+                self._emit(offence)
 
     def _late(self, view: View) -> None:
         """Rule (protocol.md, "Adaptive Δ"): x1.5 if something valid comes after our nullify."""
@@ -422,7 +401,7 @@ class SimplexEngine:
         self._chronicle.certified(ballot)
         if number > self._views.floor_view:
             self._emit(Persist(data, sync=False))
-        self._relay(view, kind, data)
+        self._relay.learned(view, kind, data)
         if ballot.proposal is not None:
             view.block = ballot.proposal
             view.seen_ns = view.seen_ns or self._now_ns
@@ -477,49 +456,6 @@ class SimplexEngine:
             self._emit(Broadcast(Draft(body), Lane.VOTE))
             self._emit(SetTimer(("final", view.number), 4 * self._pace.delta_ns))
 
-    def _relay(self, view: View, kind: Kind, data: bytes) -> None:
-        """Rule (protocol.md): after Δ/4 to those who have not shown it, to the next proposer at
-        once.
-        """
-        after_ns = self._parameters.relay_after_ns
-        if self._me is None:
-            return
-        if after_ns == 0:
-            self._emit(Broadcast(data, Lane.CERT))
-            return
-        if view.number <= self._views.floor_view:
-            return  # the floor's own proof replaces it
-        follower = self.proposer_of(view.number + 1)
-        ahead = kind is not Kind.FINALIZE and follower != self._me
-        if ahead and not view.has_shown(kind, follower):
-            self._emit(Send((follower,), data, Lane.CERT))
-            view.show(kind, follower)
-        if not view.unrelayed:
-            self._emit(
-                SetTimer(
-                    ("relay", view.number),
-                    self._pace.delta_ns // 4 if after_ns is None else after_ns,
-                )
-            )
-        view.unrelayed.append(kind)
-
-    def _on_relay(self, number: int) -> None:
-        view = self._views.get(number)
-        if view is None:
-            return
-        for kind in view.unrelayed:
-            # A newer finalization replaces everything at or below it.
-            if number < self._final or (number == self._final and kind is not Kind.FINALIZE):
-                continue
-            to = tuple(
-                index
-                for index in range(len(self._epoch.validators))
-                if index != self._me and not view.has_shown(kind, index)
-            )
-            if to:
-                self._emit(Send(to, view.certificates[kind], Lane.CERT))
-        view.unrelayed = []
-
     # --- rules, in the order of a view ------------------------------------------------------------
 
     def _deliver(self) -> None:
@@ -531,29 +467,11 @@ class SimplexEngine:
             if chain < self._views.floor_view:
                 self._emit(Report("fork", {"view": self._final}))
                 self._halt()
-            elif self._behind < self._final:
-                self._behind = self._final
-                self._report_behind()
+            else:
+                self._missing.fell_behind(self._final)
             return
-        # A payload proposed again at the end of the epoch stands in several views: one height.
-        at = 0
-        while at < len(chain):
-            first = chain[at].block
-            assert first is not None
-            proof = None
-            proposer = self.proposer_of(first.view)
-            while at < len(chain):
-                block = chain[at].block
-                if block is None or block.height != first.height:
-                    break
-                proof = chain[at].certificate(Kind.FINALIZE) or proof
-                at += 1
-            if first.height > self._views.floor.height:
-                self._emit(
-                    Deliver(
-                        first.height, (first.digest,), first.digest, proposer, (first.view,), proof
-                    )
-                )
+        for final in deliveries(chain, self._views.floor.height, self.proposer_of):
+            self._emit(final)
         self._chronicle.finalized(view.number for view in chain)
         top = chain[-1]
         assert top.block is not None
@@ -568,16 +486,15 @@ class SimplexEngine:
 
     def _halt(self) -> None:
         """Be quiet from here on: the epoch is over (or broken); summaries are still answered."""
-        self._disarm()
-        if self._fetching:
-            self._emit(CancelTimer(("fetch",)))
+        self._timers.disarm(self._current)
+        self._missing.stop()
         self._done = True
 
     def _enter(self) -> None:
         """Rule: a notarization, nullification or finalization of v → enter v+1."""
         if self._next <= self._current:
             return
-        self._disarm()
+        self._timers.disarm(self._current)
         self._views.compact(self._current - 1, self._next - 1)
         self._current = self._next
         self._build = None
@@ -601,13 +518,13 @@ class SimplexEngine:
             return
         parent = self._views.parent_for(number)
         if isinstance(parent, int):
-            self._wanted = (parent,)
+            self._missing.wanted = (parent,)
             return
         if self._build == (number, parent.number):
             return
         assert parent.block is not None
         self._build = (number, parent.number)
-        not_before_ns = self._paced_ns(parent)
+        not_before_ns = self._pace.child_due_ns(parent.seen_ns, self._now_ns)
         if parent.block.height >= self._epoch.last_height:
             # Rule: nothing new after the last height; its payload is proposed again until final.
             self._emit(SetTimer(("repropose", number), not_before_ns - self._now_ns))
@@ -621,12 +538,6 @@ class SimplexEngine:
                 may_be_empty=parent.number > self._views.floor_view,
             )
         )
-
-    def _paced_ns(self, parent: View) -> int:
-        """Return when a child of `parent` may be proposed (protocol.md, `block_interval_s`)."""
-        if not parent.seen_ns:
-            return self._now_ns
-        return max(self._now_ns, parent.seen_ns + self._parameters.block_interval_ns)
 
     def _on_built(self, ctx: Key, payload: Digest | None) -> None:
         if payload is None or self._build is None or ctx != self._build or self._done:
@@ -676,7 +587,7 @@ class SimplexEngine:
         if parent is None or parent.block is None:
             missing.insert(0, proposal.parent)
         if missing:
-            self._wanted += tuple(missing)
+            self._missing.wanted += tuple(missing)
             return
         assert parent is not None
         assert parent.block is not None
@@ -729,61 +640,12 @@ class SimplexEngine:
 
     # --- time -------------------------------------------------------------------------------------
 
-    def _keep_time(self) -> None:
-        """Rule: a view's timers run under own demand, or after a valid message of the view.
-
-        Proposal after 2Δ, advance after 3Δ, counted from when the proposer may propose; both 0
-        when it has been silent. An idle network has no timers, so no nullified views.
-        """
-        if self._me is None:
-            return
-        view = self._views.get(self._current)
-        if view is not None and view.closed is not None:
-            self._disarm(keep_retry=True)
-            if not self._retrying and view.closed == votes.nullify(self._current):
-                self._retrying = True
-                self._emit(SetTimer(("retry", self._current), self._retry_ns()))
-            return
-        alive = view is not None and view.alive
-        if not (alive or self._demand):
-            self._disarm()
-        elif not self._armed:
-            self._armed = True
-            parent = self._views.parent_for(self._current)
-            start_ns = self._now_ns
-            if not alive and isinstance(parent, View):
-                start_ns = self._paced_ns(parent)
-            wait_ns = start_ns - self._now_ns
-            delta_ns = self._pace.delta_ns
-            if not alive and self._pace.silent(self.proposer_of(self._current), self._now_ns):
-                wait_ns = delta_ns = 0
-            if view is None or view.proposal is None:
-                self._emit(SetTimer(("propose", self._current), wait_ns + 2 * delta_ns))
-            self._emit(SetTimer(("advance", self._current), wait_ns + 3 * delta_ns))
-            self._full_time = delta_ns > 0
-            self._chronicle.armed(self._now_ns, wait_ns + 3 * delta_ns)
-        elif view is not None and view.proposal is not None and self._waiting_for_proposal:
-            self._emit(CancelTimer(("propose", self._current)))
-        self._waiting_for_proposal = self._armed and (view is None or view.proposal is None)
-
-    def _disarm(self, *, keep_retry: bool = False) -> None:
-        if self._armed:
-            self._emit(CancelTimer(("propose", self._current)))
-            self._emit(CancelTimer(("advance", self._current)))
-            self._armed = False
-        if self._retrying and not keep_retry:
-            self._emit(CancelTimer(("retry", self._current)))
-            self._retrying = False
-
-    def _retry_ns(self) -> int:
-        return max(self._parameters.retry_ns, 2 * self._pace.delta_ns)
-
     def _on_timeout(self, number: int) -> None:
-        if self._done or number != self._current or not self._armed:
+        if self._done or number != self._current or not self._timers.armed:
             return
         view = self._views.make(number)
         if self._nullify(view, timed=True):
-            view.timed_out = self._full_time
+            view.timed_out = self._timers.full_time
             self._emit(Report("timeout", {"view": number}))
 
     def _nullify(self, view: View, *, timed: bool = False) -> bool:
@@ -797,9 +659,9 @@ class SimplexEngine:
 
     def _on_retry(self, number: int) -> None:
         """Rule: repeat nullify(v) with the best certificate that let us enter v."""
-        if self._done or number != self._current or not self._retrying or self._me is None:
+        if self._done or number != self._current or not self._timers.retrying or self._me is None:
             return
-        self._emit(SetTimer(("retry", number), self._retry_ns()))
+        self._emit(SetTimer(("retry", number), self._timers.retry_ns()))
         own = self._views.make(number).finals.vote_of(self._me)
         if own is not None:
             self._emit(Broadcast(own, Lane.VOTE))
@@ -816,53 +678,12 @@ class SimplexEngine:
                 return before.certificates[kind]
         return None
 
-    # --- what is missing --------------------------------------------------------------------------
-
-    def _ask(self) -> None:
-        """Rule: a missing notarization or nullification is asked for, when its relay had its
-        time.
-        """
-        needed = bool(self._wanted) or self._behind > self._views.floor_view
-        if needed and not self._fetching:
-            self._fetching = True
-            self._emit(SetTimer(("fetch",), self._pace.delta_ns // 2))
-        elif not needed and self._fetching:
-            self._fetching = False
-            self._emit(CancelTimer(("fetch",)))
-
-    def _on_fetch(self) -> None:
-        if self._done or not self._fetching:
-            return
-        self._emit(SetTimer(("fetch",), self._retry_ns()))
-        if self._wanted:
-            self._emit_fetch(self._wanted)
-        if self._behind > self._views.floor_view:
-            self._report_behind()
+    # --- what is missing, and taking up from what is known ----------------------------------------
 
     def _on_unfinal(self, number: int) -> None:
         """We sent finalize and saw no finalization: somebody may hold it, or the votes we lost."""
         if not self._done and self._final < number:
-            self._emit_fetch((number,))
-
-    def _emit_fetch(self, wanted: tuple[int, ...]) -> None:
-        self._emit(Fetch((), tuple((number,) for number in wanted), self._hints()))
-
-    def _report_behind(self) -> None:
-        view = self._views.get(self._final)
-        assert view is not None
-        assert view.block is not None
-        chain = self._views.chain_to(self._final)
-        if isinstance(chain, int):
-            self._emit_fetch((chain,))
-        self._emit(Behind(view.block.height, self._hints()))
-
-    def _hints(self) -> tuple[Index, ...]:
-        """Return a few other validators, others each time."""
-        count = len(self._epoch.validators)
-        others = [index for index in range(count) if index != self._me]
-        self._hint += HINTS_MAX
-        named = min(HINTS_MAX, len(others))
-        return tuple(others[(self._hint + i) % len(others)] for i in range(named))
+            self._missing.ask_for((number,))
 
     def _on_synced(self, floor: Floor) -> None:
         if floor.height > self._views.floor.height:
@@ -980,7 +801,7 @@ class SimplexEngine:
             self.proposer_of(self._current),
             self._views.floor_view,
             tuple(power for _, power in self._epoch.validators),
-            armed=self._armed,
+            armed=self._timers.armed,
             delta_ns=self._pace.delta_ns,
             delta_max_ns=self._parameters.delta_max_ns,
         )
@@ -995,21 +816,11 @@ class SimplexEngine:
                     self._now_ns,
                     self._views.snapshot(),
                     self._pace.snapshot(),
-                    (self._current, self._next, self._final, self._behind, self._hint),
+                    (self._current, self._next, self._final),
+                    self._missing.snapshot(),
                     self._build,
-                    self._wanted,
-                    tuple(
-                        int(flag)
-                        for flag in (
-                            self._demand,
-                            self._armed,
-                            self._retrying,
-                            self._fetching,
-                            self._waiting_for_proposal,
-                            self._full_time,
-                            self._done,
-                        )
-                    ),
+                    self._timers.snapshot(),
+                    (int(self._demand), int(self._done)),
                 )
             )
         )

@@ -40,6 +40,17 @@ class Pace:
         """Something became final: Δ may be longer than it need be."""
         self.delta_ns = max(self.delta_ns * 98 // 100, self._floor_ns)
 
+    def child_due_ns(self, seen_ns: int, now_ns: int) -> int:
+        """Return when a child may be proposed (protocol.md, `block_interval_s`).
+
+        Args:
+            seen_ns: When the parent's proposal was first seen; 0 when that was in another life.
+            now_ns: Now; never sooner.
+        """
+        if not seen_ns:
+            return now_ns
+        return max(now_ns, seen_ns + self._parameters.block_interval_ns)
+
     def hear(self, index: Index | None, now_ns: int) -> None:
         """Note that something current came from a validator."""
         if index is not None:

@@ -29,6 +29,7 @@ from p2pnode.consensus.engine import (
 )
 from p2pnode.consensus.simplex import SimplexEngine
 from p2pnode.consensus.simplex import engine as engine_module
+from p2pnode.consensus.simplex import finality as finality_module
 from p2pnode.consensus.simplex import views as views_module
 from p2pnode.consensus.simplex import votes as votes_module
 from tests.property.consensus.chaos import chaos, check_invariants, check_liveness
@@ -148,8 +149,15 @@ def _low_quorum() -> ModuleType:
     certs = patched(
         certs_module, ("self.quorum = epoch.quorum()", "self.quorum = epoch.power_total() // 3 + 1")
     )
-    low = patched(votes_module, CertScheme=certs.CertScheme)
-    return patched(engine_module, CertScheme=certs.CertScheme, votes=low, Kind=low.Kind)
+    # The engine and its parts go on sharing one Kind and one Proposal.
+    low = patched(
+        votes_module,
+        CertScheme=certs.CertScheme,
+        Kind=votes_module.Kind,
+        Ballot=votes_module.Ballot,
+        Proposal=votes_module.Proposal,
+    )
+    return patched(engine_module, CertScheme=certs.CertScheme, votes=low)
 
 
 def _with_views(views: ModuleType) -> ModuleType:
@@ -191,7 +199,10 @@ MUTANTS = {
         ),
     ),
     "ancestors are not delivered": lambda: patched(
-        engine_module, ("        at = 0\n", "        at = len(chain) - 1\n")
+        engine_module,
+        deliveries=patched(
+            finality_module, ("    at = 0\n", "    at = len(chain) - 1\n")
+        ).deliveries,
     ),
 }
 
