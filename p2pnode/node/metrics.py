@@ -14,6 +14,7 @@ from p2pnode.keys.safesigner import SafeSigner
 from p2pnode.keys.verifier import VerifierStatistics
 from p2pnode.node.core import Core
 from p2pnode.node.runtime import Ports, ShellStatistics
+from p2pnode.telemetry.percentile import percentile
 
 if TYPE_CHECKING:
     # Only for its type: the simulator's nodes have no LMDB.
@@ -80,7 +81,7 @@ def _consensus(core: Core, latencies_ms: Sequence[int]) -> Mapping[str, float]:
     if latencies_ms:
         ordered = sorted(latencies_ms)
         for name, percent in (("p50", 50), ("p99", 99)):
-            value_s = ordered[len(ordered) * percent // 100] / 1000
+            value_s = percentile(ordered, percent) / 1000
             found[f"p2pnode_consensus_finality_{name}_seconds"] = value_s
     return found
 

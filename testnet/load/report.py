@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from p2pnode.telemetry.percentile import percentile
+
 NAMED_MAX: Final = 200
 """Most transactions named one by one; the rest are counted."""
 
@@ -19,13 +21,11 @@ class Percentiles:
 
 
 def percentiles(values: Sequence[float]) -> Percentiles | None:
-    """Return the nearest-rank percentiles of values, None of none."""
+    """Return the percentiles of values, None of none."""
     if not values:
         return None
     ordered = sorted(values)
-    return Percentiles(
-        *(round(ordered[min(len(ordered) - 1, len(ordered) * p // 100)], 4) for p in (50, 99))
-    )
+    return Percentiles(*(round(percentile(ordered, p), 4) for p in (50, 99)))
 
 
 @dataclass(frozen=True, slots=True)

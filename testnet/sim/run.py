@@ -21,6 +21,7 @@ from p2pnode.execution.pipeline import ExecutedBlock
 from p2pnode.net.memory import LinkProfile
 from p2pnode.node.node import Node, SeenBlock
 from p2pnode.ports import Lane
+from p2pnode.telemetry.percentile import percentile
 from p2pnode.types.effects import Emit
 from p2pnode.types.genesis import FIRST_UID
 from testnet.checks import chain as chain_checks
@@ -440,4 +441,4 @@ def table(machine: Machine, name: str) -> Rows:
 def _percentiles(ordered: list[float]) -> tuple[float, float]:
     if not ordered:
         return 0.0, 0.0
-    return ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
+    return percentile(ordered, 50), percentile(ordered, 99)

@@ -306,7 +306,7 @@ async def test_stop_ends_submissions_and_still_settles(
     assert generator.progress()["finalized"] == reports[0].finalized
 
 
-def test_percentiles_are_nearest_rank() -> None:
+def test_percentiles_are_values_that_occurred() -> None:
     assert percentiles([]) is None
     found = percentiles([float(n) for n in range(1, 101)])
     assert found is not None
