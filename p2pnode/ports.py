@@ -6,8 +6,8 @@ contract; tests in tests/unit/net and tests/unit/store hold every implementation
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
 
@@ -70,6 +70,31 @@ Incoming: TypeAlias = FrameReceived | Published | PeerConnected | PeerLost
 
 
 @dataclass(frozen=True, slots=True)
+class Deduction:
+    """Points a peer has lost."""
+
+    reason: str
+    """Why, in words; some are a peer's own."""
+    points: float
+    """How many, over all repetitions in a row."""
+    age_s: float
+    """How long ago, the last time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BannedPeer:
+    """A peer that is refused for a while."""
+
+    peer: PeerId
+    left_s: float
+    """Until it is forgiven."""
+    bans_count: int
+    """Bans lately, this one too; each lasts twice as long as the one before."""
+    reasons: tuple[Deduction, ...]
+    """Why, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """A connected peer as this node sees it."""
 
@@ -80,6 +105,8 @@ class PeerStatus:
     address: str
     score: float
     """0 is neutral, -100 is a ban."""
+    reasons: tuple[Deduction, ...] = ()
+    """The last points it has lost, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +126,12 @@ class NetworkStatistics:
     bytes_received: int
     dials_failed: int
     """Failed dial attempts."""
+    bans_count: int = 0
+    """Peers banned."""
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    """What was refused (connections, streams, requests), by kind; the kinds are few and fixed."""
+    offences: Mapping[str, int] = field(default_factory=dict)
+    """Times peers lost points, by kind; the kinds are few and fixed."""
 
 
 class RequestFailedError(P2PNodeError):
@@ -152,6 +185,9 @@ class Network(Protocol):
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Connected peers, ascending by id."""
+
+    def banned(self) -> tuple[BannedPeer, ...]:
+        """Peers refused for a while, ascending by id."""
 
     def penalize(self, peer: PeerId, points: float, reason: str) -> None:
         """Lower a peer's score; at -100 it is disconnected and refused for a while."""

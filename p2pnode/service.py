@@ -131,7 +131,12 @@ async def run_node(
             host=host,
             port=port,
             bootstrap=config.network_bootstrap,
-            limits=NetworkLimits(connections_max=config.network_peers_max),
+            known=tuple(v.peer_id for v in genesis.validators),
+            limits=NetworkLimits(
+                connections_max=config.network_peers_max,
+                # Room to dial is left when all others are taken.
+                inbound_max=max(1, config.network_peers_max * 3 // 4),
+            ),
         ),
         links,
     )

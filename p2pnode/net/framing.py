@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from p2pnode.errors import LocalProtocolError, RemoteProtocolError
@@ -38,16 +39,21 @@ def frame(payload: bytes) -> bytes:
 class FrameDecoder:
     """Cuts the payloads of frames out of a byte stream that comes in pieces of any size."""
 
-    __slots__ = ("_buffer", "_size_bytes_max")
+    __slots__ = ("_buffer", "_on_change", "_size_bytes_max")
 
-    def __init__(self, size_bytes_max: int) -> None:
+    def __init__(
+        self, size_bytes_max: int, on_change: Callable[[int, int], None] | None = None
+    ) -> None:
         """Start at the beginning of a stream.
 
         Args:
             size_bytes_max: Longest payload accepted; the bound holds before anything is stored.
+            on_change: Told how many bytes of an unfinished frame were held before and are now, and
+                may raise; `close` is due at the end.
         """
         self._buffer = bytearray()
         self._size_bytes_max = size_bytes_max
+        self._on_change = on_change
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next piece of the stream and return the payloads completed by it.
@@ -56,12 +62,14 @@ class FrameDecoder:
             FrameTooLargeError: A length above the maximum; the stream cannot be used any more.
         """
         buffer = self._buffer
+        before_bytes = len(buffer)
         buffer += data
         payloads = []
         at = 0
         while len(buffer) - at >= 4:
             (size,) = _LENGTH.unpack_from(buffer, at)
             if size > self._size_bytes_max:
+                del buffer[before_bytes:]
                 raise FrameTooLargeError(size, self._size_bytes_max)
             if len(buffer) - at - 4 < size:
                 break
@@ -69,7 +77,16 @@ class FrameDecoder:
             at += 4 + size
         if at:
             del buffer[:at]
+        if self._on_change is not None and len(buffer) != before_bytes:
+            self._on_change(before_bytes, len(buffer))
         return payloads
+
+    def close(self) -> None:
+        """Drop what is unfinished."""
+        before_bytes = len(self._buffer)
+        self._buffer.clear()
+        if self._on_change is not None and before_bytes:
+            self._on_change(before_bytes, 0)
 
     @property
     def pending_bytes(self) -> int:

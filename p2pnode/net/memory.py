@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -12,7 +13,10 @@ from p2pnode.net.hub import HubStatistics as HubStatistics
 from p2pnode.net.hub import MemoryHub as MemoryHub
 from p2pnode.net.link import Call, Link
 from p2pnode.net.link import LinkProfile as LinkProfile
+from p2pnode.net.scores import REASONS_MAX
 from p2pnode.ports import (
+    BannedPeer,
+    Deduction,
     Incoming,
     Lane,
     NetworkStatistics,
@@ -74,6 +78,7 @@ class MemoryNetwork:
         self._asked = 0
         self._scores: dict[PeerId, float] = {}
         self._banned_until: dict[PeerId, float] = {}
+        self._reasons: dict[PeerId, deque[tuple[str, float, float]]] = {}
         self._seen: dict[int, None] = {}
         self._seen_before: dict[int, None] = {}
 
@@ -151,6 +156,8 @@ class MemoryNetwork:
     def penalize(self, peer: PeerId, points: float, reason: str) -> None:
         score = self._scores.get(peer, 0.0) - points
         self._scores[peer] = score
+        reasons = self._reasons.setdefault(peer, deque(maxlen=REASONS_MAX))
+        reasons.append((reason, points, trio.current_time()))
         if score > -100.0 or self.is_banned(peer):
             return
         until = trio.current_time() + BAN_S
@@ -158,6 +165,21 @@ class MemoryNetwork:
         self._scores[peer] = -50.0  # it comes back on probation
         self.hub.disconnect(self, peer, f"banned: {reason}")
         self.hub.dial(self._peer_id, peer, until)
+
+    def banned(self) -> tuple[BannedPeer, ...]:
+        now_s = trio.current_time()
+        return tuple(
+            BannedPeer(peer, until_s - now_s, 1, self._reasons_of(peer))
+            for peer, until_s in sorted(self._banned_until.items())
+            if now_s < until_s
+        )
+
+    def _reasons_of(self, peer: PeerId) -> tuple[Deduction, ...]:
+        now_s = trio.current_time()
+        return tuple(
+            Deduction(reason, points, now_s - at_s)
+            for reason, points, at_s in reversed(self._reasons.get(peer, ()))
+        )
 
     def statistics(self) -> NetworkStatistics:
         return NetworkStatistics(
@@ -171,6 +193,7 @@ class MemoryNetwork:
             bytes_sent=self.bytes_sent,
             bytes_received=self.bytes_received,
             dials_failed=0,
+            bans_count=len(self._banned_until),
         )
 
     # --- what the hub calls ----------------------------------------------------------------------
@@ -240,4 +263,5 @@ class MemoryNetwork:
             inbound=link.inbound,
             address=f"/memory/{peer.hex()}",
             score=self._scores.get(peer, 0.0),
+            reasons=self._reasons_of(peer),
         )

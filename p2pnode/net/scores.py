@@ -1,11 +1,16 @@
-"""Scores of peers: faults add up, time heals, and who reaches -100 is banned for a while."""
+"""Scores of peers: faults add up, time heals, and who reaches -100 is banned for a while.
+
+A second ban lasts twice as long as the first, and so on up to a cap; a peer that behaves for as
+long as the cap after a ban is as good as new.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
-from p2pnode.ports import PeerId
+from p2pnode.ports import BannedPeer, Deduction, PeerId
 
 BAN_SCORE: Final = -100.0
 """At this score a peer is disconnected and refused."""
@@ -13,29 +18,49 @@ BAN_SCORE: Final = -100.0
 RECOVERY_PER_S: Final = 0.5
 """Points a score moves back towards 0 in a second."""
 
+REASONS_MAX: Final = 8
+"""Last deductions remembered of a peer."""
+
+REASON_CHARS_MAX: Final = 160
+"""Longest reason remembered."""
+
 
 @dataclass(slots=True)
 class _Entry:
-    score: float
-    updated_s: float
-    banned_until_s: float
+    score: float = 0.0
+    updated_s: float = 0.0
+    banned_until_s: float = 0.0
+    """0 when not banned."""
+    bans_count: int = 0
+    forgiven_s: float = 0.0
+    """When the last ban ended."""
+    reasons: deque[tuple[str, float, float]] = field(
+        default_factory=lambda: deque(maxlen=REASONS_MAX)
+    )
+    """(reason, points, when)."""
 
 
 class Scores:
-    """The scores of the peers that have one other than 0."""
+    """The scores of the peers that have one other than 0, or had."""
 
-    def __init__(self, *, ban_s: float, peers_max: int = 4096) -> None:
+    def __init__(self, *, ban_s: float, ban_max_s: float = 86_400.0, peers_max: int = 4096) -> None:
         """Begin with every peer at 0.
 
         Args:
-            ban_s: How long a ban lasts; the score starts at 0 after it.
-            peers_max: Peers remembered; the one forgotten first is the one not heard of longest.
+            ban_s: How long the first ban lasts; the score starts at 0 after it.
+            ban_max_s: How long the longest lasts.
+            peers_max: Peers remembered; the one forgotten first is the one not heard of longest,
+                those not banned before those that are.
         """
         self._ban_s = ban_s
+        self._ban_max_s = max(ban_s, ban_max_s)
         self._peers_max = peers_max
         self._entries: dict[PeerId, _Entry] = {}
+        self._banned: dict[PeerId, None] = {}
+        self.bans_count = 0
+        """Bans since start."""
 
-    def penalize(self, peer: PeerId, points: float, now_s: float) -> bool:
+    def penalize(self, peer: PeerId, points: float, now_s: float, reason: str = "") -> bool:
         """Lower a score; negative points raise it, to 0 at most.
 
         Returns:
@@ -43,16 +68,59 @@ class Scores:
         """
         if self.banned(peer, now_s):
             return False
+        self._end_ban(peer)
         score = min(0.0, self.score(peer, now_s) - points)
-        self._entries.pop(peer, None)
-        if score == 0.0:
+        entry = self._entries.pop(peer, None)
+        if entry is None:
+            if score == 0.0:
+                return False
+            entry = _Entry()
+        self._entries[peer] = entry
+        self._shrink()
+        entry.score, entry.updated_s = max(score, BAN_SCORE), now_s
+        if points > 0:
+            self._note(entry, reason[:REASON_CHARS_MAX], points, now_s)
+        if score > BAN_SCORE:
             return False
-        is_ban = score <= BAN_SCORE
-        until_s = now_s + self._ban_s if is_ban else 0.0
-        self._entries[peer] = _Entry(max(score, BAN_SCORE), now_s, until_s)
+        if entry.bans_count and now_s - entry.forgiven_s > self._ban_max_s:
+            entry.bans_count = 0
+        length_s = min(self._ban_s * 2.0 ** min(entry.bans_count, 64), self._ban_max_s)
+        entry.bans_count += 1
+        entry.banned_until_s = now_s + length_s
+        self._banned[peer] = None
+        self.bans_count += 1
+        return True
+
+    def _note(self, entry: _Entry, reason: str, points: float, now_s: float) -> None:
+        # The same thing again and again is one reason: the others stay to be seen.
+        if entry.reasons and entry.reasons[-1][0] == reason:
+            points += entry.reasons.pop()[1]
+        entry.reasons.append((reason, points, now_s))
+
+    def _shrink(self) -> None:
         if len(self._entries) > self._peers_max:
-            del self._entries[next(iter(self._entries))]
-        return is_ban
+            others = (p for p in self._entries if p not in self._banned)
+            oldest = next(others, None) or next(iter(self._entries))
+            del self._entries[oldest]
+            self._banned.pop(oldest, None)
+
+    def _end_ban(self, peer: PeerId) -> None:
+        if peer in self._banned:
+            del self._banned[peer]
+            entry = self._entries[peer]
+            entry.score, entry.updated_s = 0.0, entry.banned_until_s
+            entry.forgiven_s, entry.banned_until_s = entry.banned_until_s, 0.0
+
+    def forgive(self, now_s: float) -> tuple[PeerId, ...]:
+        """End the bans whose time is over; called now and then.
+
+        Returns:
+            Whose bans have ended since the last call.
+        """
+        over = tuple(p for p in self._banned if now_s >= self._entries[p].banned_until_s)
+        for peer in over:
+            self._end_ban(peer)
+        return over
 
     def score(self, peer: PeerId, now_s: float) -> float:
         """Return a score, 0 (neutral) to -100 (banned)."""
@@ -65,5 +133,32 @@ class Scores:
 
     def banned(self, peer: PeerId, now_s: float) -> bool:
         """Tell whether a peer is refused at the moment."""
+        return now_s < self.banned_until_s(peer)
+
+    def banned_until_s(self, peer: PeerId) -> float:
+        """Return when a peer's ban ends; 0 without one."""
         entry = self._entries.get(peer)
-        return entry is not None and now_s < entry.banned_until_s
+        return 0.0 if entry is None else entry.banned_until_s
+
+    def reasons(self, peer: PeerId, now_s: float) -> tuple[Deduction, ...]:
+        """Return the last deductions of a peer, newest first; equal ones in a row are one."""
+        entry = self._entries.get(peer)
+        if entry is None:
+            return ()
+        return tuple(
+            Deduction(reason, points, max(0.0, now_s - at_s))
+            for reason, points, at_s in reversed(entry.reasons)
+        )
+
+    def all_banned(self, now_s: float) -> tuple[BannedPeer, ...]:
+        """Return those refused at the moment, ascending by id."""
+        return tuple(
+            BannedPeer(
+                peer,
+                self._entries[peer].banned_until_s - now_s,
+                self._entries[peer].bans_count,
+                self.reasons(peer, now_s),
+            )
+            for peer in sorted(self._banned)
+            if self.banned(peer, now_s)
+        )

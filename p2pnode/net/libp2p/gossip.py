@@ -26,8 +26,10 @@ from p2pnode.crypto import SecretKey, peer_id_of, verify
 from p2pnode.errors import LocalProtocolError, RemoteProtocolError
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.framing import OwnFrameTooLargeError
-from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState
+from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState, SeenIds
 from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
+from p2pnode.net.meters import Meters
+from p2pnode.net.offences import INVALID_MESSAGE, JUNK_SUBSCRIPTION, LOW_SCORE, Offence
 from p2pnode.ports import PeerId, Published, Verdict
 
 _log = logging.getLogger("p2pnode.net")
@@ -41,8 +43,8 @@ _ENVELOPE_BYTES_MAX: Final = 1 << 16
 _PUBLISH_PER_RPC_MAX: Final = 4096
 _FORGET_S: Final = 60.0
 
-INVALID_PENALTY: Final = 10.0
-"""Price of a message with a wrong signature or form, or one a validator rejects."""
+_DELIVERED_IDS_MAX: Final = 2048
+"""Ids remembered of the messages one peer has sent: twice the same is of no use."""
 
 
 class MalformedRpcError(RemoteProtocolError):
@@ -80,7 +82,8 @@ class Gossip:
         config: NetworkConfig,
         *,
         deliver: Callable[[Published], Awaitable[None]],
-        penalize: Callable[[PeerId, float, str], None],
+        meters: Meters,
+        blame: Callable[[PeerId, Offence, float, str], None],
         score: Callable[[PeerId], float],
     ) -> None:
         """Make it without topics.
@@ -89,7 +92,8 @@ class Gossip:
             host: The libp2p host.
             config: Identity, degree and limits.
             deliver: Takes messages accepted, and may wait.
-            penalize: Lowers the score of who sent what it should not have.
+            meters: Say when a peer has to wait because it is too fast.
+            blame: Lowers the score of who sent what it should not have.
             score: The score of a peer, 0 to -100.
         """
         self._config = config
@@ -97,13 +101,15 @@ class Gossip:
         self._key = SecretKey(config.seed)
         self._own = peer_id_of(self._key.public)
         self._deliver = deliver
-        self._penalize = penalize
+        self._meters = meters
+        self._blame = blame
         self._state = PubsubState(host)
         self._router = LeanRouter(
-            self._state, config.degree, lambda peer: score(peer.to_bytes()) > -50.0
+            self._state, config.degree, lambda peer: score(peer.to_bytes()) > LOW_SCORE
         )
         self._topics: dict[str, tuple[str, Validate]] = {}
         self._inbound: dict[PeerId, Stream] = {}
+        self._delivered: dict[ID, SeenIds] = {}
         # libp2p counts from the seconds of the start: after a restart, busy nodes would repeat
         # numbers that others still remember, and their messages would count as duplicates.
         self._sequence = time.time_ns()
@@ -165,7 +171,9 @@ class Gossip:
             StreamBrokenError: The end.
         """
         peer = ID(stream.peer)
-        queue = OutQueue(self._limits.gossip_queue_max, self._count_drop)
+        queue = OutQueue(
+            self._limits.gossip_queue_max, self._count_drop, bytes_max=self._limits.gossip_bytes_max
+        )
         hello = rpc_pb2.RPC()
         for topic in self._topics:
             hello.subscriptions.add(subscribe=True, topicid=topic)
@@ -198,28 +206,42 @@ class Gossip:
         peer = ID(stream.peer)
         size_bytes_max = self._limits.publish_bytes_max + _ENVELOPE_BYTES_MAX
         buffer = bytearray()
+        unfinished = self._meters.of(stream.peer).unfinished
         self._inbound[stream.peer] = stream
+        self._delivered[peer] = SeenIds(_DELIVERED_IDS_MAX)
+        held_bytes = 0
         try:
             while True:
-                buffer += await stream.read()
-                at = 0
+                data = await stream.read()
+                buffer += data
+                at, pause_s = 0, 0.0
                 while True:
                     size, start = decode_varint(buffer, at, value_max=size_bytes_max)
                     if not start or len(buffer) - start < size:
                         break
-                    await self._on_rpc(peer, bytes(buffer[start : start + size]))
+                    parts = await self._on_rpc(peer, bytes(buffer[start : start + size]))
+                    pause_s = max(pause_s, self._spend(stream.peer, size, parts))
                     at = start + size
                 if at:
                     del buffer[:at]
+                before_bytes, held_bytes = held_bytes, len(buffer)
+                unfinished.change(before_bytes, held_bytes)
+                if pause_s:
+                    await trio.sleep(pause_s)
         finally:
+            unfinished.change(held_bytes, 0)
             if self._inbound.get(stream.peer) is stream:
-                del self._inbound[stream.peer]
+                del self._inbound[stream.peer], self._delivered[peer]
                 for topic in list(self._state.peer_topics):
                     self._unsubscribed(peer, topic)
 
     # --- what peers send --------------------------------------------------
 
-    async def _on_rpc(self, peer: ID, data: bytes) -> None:
+    def _spend(self, peer: PeerId, size_bytes: int, messages_count: int) -> float:
+        return self._meters.spend(peer, "gossip", size_bytes, messages_count, trio.current_time())
+
+    async def _on_rpc(self, peer: ID, data: bytes) -> int:
+        """Act on an RPC; returns how many messages' worth of work it was."""
         rpc = rpc_pb2.RPC()
         try:
             rpc.ParseFromString(data)
@@ -239,8 +261,17 @@ class Gossip:
             published = self._check(peer, message)
             if published is not None:
                 await self._deliver(published)
+        parts = len(subscriptions) + len(rpc.publish)
         if rpc.HasField("control"):
-            await self._router.handle_control(rpc.control, peer)
+            control = rpc.control
+            parts += len(control.ihave) + len(control.iwant)
+            parts += len(control.graft) + len(control.prune)
+            useless = await self._router.handle_control(control, peer)
+            self._useless(peer, useless, "control")
+        return max(1, parts)
+
+    def _useless(self, peer: ID, count: int, what: str) -> None:
+        self._meters.useless(peer.to_bytes(), count, what, trio.current_time())
 
     def _check(self, forwarder: ID, message: rpc_pb2.Message) -> Published | None:
         """Forward a message if it deserves it, and return it then."""
@@ -251,9 +282,15 @@ class Gossip:
             return None
         known = self._topics.get(topics[0])
         if known is None:
+            self._useless(forwarder, 1, "a topic nobody asked for")
             return None
         message_id = message.from_id + message.seqno
         seen = self._state.seen_messages
+        delivered = self._delivered.get(forwarder)
+        if delivered is not None:
+            if delivered.has(message_id):
+                self._useless(forwarder, 1, "the same message again")
+            delivered.add(message_id)
         if seen.has(message_id) or message.from_id == self._own:
             counters.duplicates += 1
             return None
@@ -289,18 +326,20 @@ class Gossip:
 
     def _refuse(self, forwarder: ID, reason: str) -> None:
         self.counters.invalid += 1
-        self._penalize(forwarder.to_bytes(), INVALID_PENALTY, reason)
+        self._blame(forwarder.to_bytes(), INVALID_MESSAGE, 1.0, reason)
 
     async def _subscribed(self, peer: ID, topic: str) -> None:
         # Topics of other chains concern nobody here, and are not remembered.
         prefix = self._config.protocol("")[:-2]
         if not topic.startswith(prefix) or len(topic) > len(prefix) + 128:
+            self._useless(peer, 1, "a topic of another network")
             return
         peers = self._state.peer_topics.setdefault(topic, set())
         if peer in peers:
             return
         count = sum(peer in others for others in self._state.peer_topics.values())
         if count >= self._limits.topics_max:
+            self._blame(peer.to_bytes(), JUNK_SUBSCRIPTION, 1.0, f"{count + 1} topics")
             if not peers:
                 del self._state.peer_topics[topic]
             return

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 from libp2p.abc import IMuxedConn, INetConn, IRawConnection, ISecureConn
@@ -26,6 +26,7 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pa
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -93,6 +94,16 @@ class _NoAutoConnector(AutoConnector):
         """Remember nothing of peers that come and go."""
 
 
+class Gate(Protocol):
+    """Lets connections begin their handshake; each `begin` that returned True is ended once."""
+
+    def begin(self, ip: str) -> bool:
+        """Judge a connection from an address."""
+
+    def end(self, ip: str) -> None:
+        """Note that its handshake is over."""
+
+
 class SafeSwarm(Swarm):
     """A swarm in which an error ends one connection instead of everything.
 
@@ -101,6 +112,9 @@ class SafeSwarm(Swarm):
 
     links: LinkTable | None = None
     """Faults of the links, where there is a table of them."""
+
+    gate: Gate | None = None
+    """Judges connections before their handshake."""
 
     async def dial_addr(
         self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None
@@ -113,6 +127,7 @@ class SafeSwarm(Swarm):
     def set_inbound_max(self, inbound_max: int) -> None:
         """Bound the connections others dialled, those in their handshake included."""
         self._inbound_limiter = trio.CapacityLimiter(inbound_max)
+        self._in_handshake: dict[object, str] = {}
 
     def connect_to_nobody(self) -> None:
         """Leave dialling to us."""
@@ -139,10 +154,30 @@ class SafeSwarm(Swarm):
         self, raw_conn: IRawConnection, maddr: Multiaddr
     ) -> IMuxedConn:
         muxed_conn: Any = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
+        self._end_handshake(getattr(raw_conn, "stream", None))
         # Stock then waits for the end of the swarm, holding the inbound slot. The exception makes
         # it close what is left of the connection and give the slot back.
         await muxed_conn.event_closed.wait()
         raise SwarmException("the inbound connection has ended")
+
+    async def _handle_inbound_connection(
+        self, read_write_closer: ReadWriteCloser, maddr: Multiaddr
+    ) -> None:
+        ip = _ip_of(read_write_closer.get_remote_address())
+        if self.gate is not None:
+            if not self.gate.begin(ip):
+                await read_write_closer.close()
+                return
+            self._in_handshake[read_write_closer] = ip
+        try:
+            await super()._handle_inbound_connection(read_write_closer, maddr)
+        finally:
+            self._end_handshake(read_write_closer)
+
+    def _end_handshake(self, stream: object) -> None:
+        ip = self._in_handshake.pop(stream, None)
+        if ip is not None and self.gate is not None:
+            self.gate.end(ip)
 
     async def shut(self) -> None:
         """Close listeners and sockets at once, without a word to the peers."""
@@ -151,6 +186,15 @@ class SafeSwarm(Swarm):
                 await abort(connection)
             for listener in list(self.listeners.values()):
                 await listener.close()
+
+
+def remote_ip(muxed_conn: Any) -> str:
+    """Return the IP address a connection comes from; empty when there is none."""
+    return _ip_of(muxed_conn.secured_conn.raw_connection.get_remote_address())
+
+
+def _ip_of(address: tuple[str, int] | None) -> str:
+    return address[0] if address else ""
 
 
 async def abort(connection: Any) -> None:
@@ -206,7 +250,8 @@ def make_host(
         ),
     )
     swarm.links = links
-    swarm.set_inbound_max(config.limits.inbound_max)
+    # Those in their handshake have slots of their own: they must not keep out who is known.
+    swarm.set_inbound_max(config.limits.inbound_max + config.limits.handshakes_max)
     swarm.connect_to_nobody()
     host = BasicHost(network=swarm, disable_identify_address_discovery=True)
     # The host asks every peer to identify itself, in tasks of Trio's own nursery whose errors end
@@ -245,7 +290,11 @@ def _make_upgrader(
     if config.own_channel:
         # Those above the limit of a peer are to be seen, for they cost score; many more are not.
         streams_max = 2 * config.limits.streams_per_peer_max
-        upgrader.muxer_multistream = OwnMuxers(MuxerLimits(streams_inbound_max=streams_max))
+        upgrader.muxer_multistream = OwnMuxers(
+            MuxerLimits(
+                streams_inbound_max=streams_max, reserved_bytes_max=config.limits.windows_bytes_max
+            )
+        )
     return upgrader
 
 

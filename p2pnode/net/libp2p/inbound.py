@@ -18,6 +18,9 @@ from p2pnode.net.libp2p.lanes import LaneReceiver
 from p2pnode.net.libp2p.requests import Handler, RequestServer
 from p2pnode.net.libp2p.router import MESHSUB
 from p2pnode.net.libp2p.streams import ReplayedStream, Stream, StreamBrokenError, Traffic, agree
+from p2pnode.net.meters import Meters
+from p2pnode.net.offences import LOW_SCORE, STREAMS_AT_A_TIME, Offence
+from p2pnode.net.scores import BAN_SCORE
 from p2pnode.ports import Lane, PeerId
 
 _log = logging.getLogger("p2pnode.net")
@@ -36,24 +39,37 @@ class InboundStreams:
         self,
         config: NetworkConfig,
         traffic: Traffic,
+        meters: Meters,
         *,
         penalize: Callable[[PeerId, float, str], None],
-        is_banned: Callable[[PeerId], bool],
+        blame: Callable[[PeerId, Offence, float, str], None],
+        score: Callable[[PeerId], float],
     ) -> None:
         """Begin without protocols; `attach` brings the fixed ones.
 
         Args:
             config: Names of protocols, and limits.
             traffic: Where to count bytes.
-            penalize: Told of what peers do wrong.
-            is_banned: Whether a peer is refused.
+            meters: Say when a peer has to wait because it is too fast.
+            penalize: Told of broken rules that carry their points.
+            blame: Told of the network's own offences.
+            score: The score of a peer, 0 to -100.
         """
         self._config = config
         self._traffic = traffic
         self._penalize = penalize
-        self._is_banned = is_banned
+        self._meters = meters
+        self._blame = blame
+        self._score = score
         self._open: dict[PeerId, int] = {}
-        self._server = RequestServer(config.limits)
+        self._server = RequestServer(
+            config.limits,
+            meters,
+            accepts=lambda peer: score(peer) > LOW_SCORE,
+            penalize=penalize,
+        )
+        self.refused = 0
+        """Streams reset because the peer held too many or is banned."""
         self._nursery: trio.Nursery | None = None
         self.handlers: dict[bytes, Callable[[Stream], Awaitable[None]]] = {}
         """Protocol to what reads its streams."""
@@ -83,7 +99,7 @@ class InboundStreams:
             await handler(ReplayedStream(stream.net_stream, stream.take_leftover()))
 
         self.handlers[MESHSUB.encode()] = receive_gossip
-        self.handlers[_IPFS_PING.encode()] = _answer_ipfs_pings
+        self.handlers[_IPFS_PING.encode()] = self._answer_ipfs_pings
         self.handlers[IDENTIFY.encode()] = identify
         for lane in Lane:
             name = self._config.protocol(f"lane/{lane:d}")
@@ -95,6 +111,13 @@ class InboundStreams:
         async def serve_stream(stream: Stream) -> None:
             await self._server.serve(stream, handler)
 
+        self._add(protocol, serve_stream)
+
+    def serve_pings(self) -> None:
+        """Answer the pings of our own kind."""
+        self._add("ping", self._server.serve_pings)
+
+    def _add(self, protocol: str, serve_stream: Callable[[Stream], Awaitable[None]]) -> None:
         name = self._config.protocol(f"request/{protocol}").encode()
         assert name not in self.handlers, f"{protocol} is served already"
         self.handlers[name] = serve_stream
@@ -114,9 +137,14 @@ class InboundStreams:
         self._open[peer] = count + 1
         is_done = False
         try:
-            if count >= self._config.limits.streams_per_peer_max:
-                self._penalize(peer, 5.0, f"{count + 1} streams at a time")
-            elif not self._is_banned(peer):
+            if self._score(peer) <= BAN_SCORE:
+                self.refused += 1
+            elif count >= self._config.limits.streams_per_peer_max:
+                self.refused += 1
+                self._blame(peer, STREAMS_AT_A_TIME, 1.0, str(count + 1))
+            else:
+                if pause_s := self._meters.stream_pause_s(peer, trio.current_time()):
+                    await trio.sleep(pause_s)
                 protocol = await self._agree(stream)
                 stream.protocol = protocol.decode()
                 await self.handlers[protocol](stream)
@@ -152,6 +180,21 @@ class InboundStreams:
         finally:
             watch.cancel()
 
+    async def _answer_ipfs_pings(self, stream: Stream) -> None:
+        """Answer the pings of other implementations."""
+        data = b""
+        while True:
+            data += await stream.read()
+            whole = len(data) - len(data) % _IPFS_PING_BYTES
+            if whole:
+                await stream.write(data[:whole])
+                pause_s = self._meters.spend(
+                    stream.peer, "requests", whole, whole // _IPFS_PING_BYTES, trio.current_time()
+                )
+                data = data[whole:]
+                if pause_s:
+                    await trio.sleep(pause_s)
+
 
 def _lane_handler(lanes: LaneReceiver, lane: Lane) -> Callable[[Stream], Awaitable[None]]:
     async def receive(stream: Stream) -> None:
@@ -159,14 +202,3 @@ def _lane_handler(lanes: LaneReceiver, lane: Lane) -> Callable[[Stream], Awaitab
         await lanes.receive_from(stream, lane)
 
     return receive
-
-
-async def _answer_ipfs_pings(stream: Stream) -> None:
-    """Answer the pings of other implementations."""
-    data = b""
-    while True:
-        data += await stream.read()
-        whole = len(data) - len(data) % _IPFS_PING_BYTES
-        if whole:
-            await stream.write(data[:whole])
-            data = data[whole:]

@@ -24,6 +24,7 @@ from p2pnode.net.libp2p.streams import (
     Stream,
     StreamBrokenError,
 )
+from p2pnode.net.meters import Meters
 from p2pnode.ports import FrameReceived, Lane, PeerId
 
 _WRITE_BYTES: Final = 1 << 16
@@ -141,6 +142,7 @@ class LaneReceiver:
         limits: NetworkLimits,
         counters: LaneCounters,
         deliver: Callable[[FrameReceived], Awaitable[None]],
+        meters: Meters,
     ) -> None:
         """Make it without streams.
 
@@ -148,7 +150,9 @@ class LaneReceiver:
             limits: Bound of a frame.
             counters: Where to count.
             deliver: Takes frames, and may wait: then the peer waits, too.
+            meters: Say when a peer has to wait because it is too fast.
         """
+        self._meters = meters
         self._frame_bytes_max = limits.frame_bytes_max
         self._counters = counters
         self._deliver = deliver
@@ -166,15 +170,25 @@ class LaneReceiver:
         self._newest[key] = stream
         if older is not None:
             await older.reset()
-        decoder = FrameDecoder(self._frame_bytes_max)
+        unfinished = self._meters.of(stream.peer).unfinished
+        decoder = FrameDecoder(self._frame_bytes_max, unfinished.change)
+        kind = f"lane/{lane:d}"
         try:
             while True:
-                for payload in decoder.feed(await stream.read()):
+                data = await stream.read()
+                payloads = decoder.feed(data)
+                pause_s = self._meters.spend(
+                    stream.peer, kind, len(data), len(payloads), trio.current_time()
+                )
+                for payload in payloads:
                     if self._newest.get(key) is not stream:
                         return
                     self._counters.received += 1
                     await self._deliver(FrameReceived(stream.peer, lane, payload))
+                if pause_s:
+                    await trio.sleep(pause_s)
         finally:
+            decoder.close()
             if self._newest.get(key) is stream:
                 del self._newest[key]
 

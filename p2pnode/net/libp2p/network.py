@@ -7,18 +7,20 @@ peers stop sending, lane by lane and message by message.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 from libp2p.abc import INotifee
 from libp2p.peer.id import ID
+from libp2p.rcmgr import Direction
 from libp2p.tools.anyio_service import TrioManager
 from multiaddr import Multiaddr
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.errors import LocalProtocolError
+from p2pnode.net.admission import Admission, Admitted, Refusal
 from p2pnode.net.book import AddressBook
 from p2pnode.net.config import NetworkConfig, NetworkConfigError
 from p2pnode.net.framing import OwnFrameTooLargeError
@@ -32,15 +34,19 @@ from p2pnode.net.libp2p.host import (
     check_port_is_free,
     listen,
     make_host,
+    remote_ip,
 )
 from p2pnode.net.libp2p.inbound import InboundStreams
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver
 from p2pnode.net.libp2p.requests import Handler
 from p2pnode.net.libp2p.session import Session
 from p2pnode.net.libp2p.streams import Traffic
+from p2pnode.net.meters import OFFENCE_KINDS, Meters
+from p2pnode.net.offences import OTHER_RULES, Offence
 from p2pnode.net.scores import BAN_SCORE, Scores
 from p2pnode.net.shim import LinkTable
 from p2pnode.ports import (
+    BannedPeer,
     Incoming,
     Lane,
     NetworkStatistics,
@@ -56,6 +62,8 @@ _log = logging.getLogger("p2pnode.net")
 
 RETIREMENT_S: Final = 1.0
 """How long the lesser of two connections to a peer is still listened to."""
+
+_FORGIVE_INTERVAL_S: Final = 1.0
 
 SIMULTANEOUS_S: Final = 5.0
 """Two connections begun within this time were dialled by both sides at once."""
@@ -112,27 +120,41 @@ class Libp2pNetwork:
         self._links = links
         self._peer_id = peer_id_of(SecretKey(config.seed).public)
         self._traffic = Traffic()
+        self._scores = Scores(ban_s=config.ban_s, ban_max_s=config.ban_max_s)
+        self._offences = dict.fromkeys(OFFENCE_KINDS, 0)
+        self._refusals = {refusal: 0 for refusal in Refusal}
+        self._meters = Meters(config.limits, self._blame)
         self._inbound = InboundStreams(
             config,
             self._traffic,
+            self._meters,
             penalize=self.penalize,
-            is_banned=lambda peer: self._scores.banned(peer, trio.current_time()),
+            blame=self._blame,
+            score=self._score,
+        )
+        self._admission = Admission(
+            config, known=[_split_p2p(address)[0] for address in config.bootstrap]
         )
         self._host, self._swarm = make_host(config, self._inbound.on_stream, links)
+        self._swarm.gate = _Gate(self._admission, self._count_refusal)
         self._swarm.register_notifee(_Notifee(self))
         self._send_incoming, self._incoming = trio.open_memory_channel[Incoming](
             config.limits.incoming_max
         )
         self._sessions: dict[PeerId, Session] = {}
-        self._scores = Scores(ban_s=config.ban_s)
+        self._wanted: tuple[PeerId, ...] = ()
+        self._known: tuple[PeerId, ...] = ()
         self._lane_counters = LaneCounters()
-        self._lanes = LaneReceiver(config.limits, self._lane_counters, self._send_incoming.send)
+        self._lanes = LaneReceiver(
+            config.limits, self._lane_counters, self._send_incoming.send, self._meters
+        )
         self._gossip = Gossip(
             self._host,
             config,
             deliver=self._send_incoming.send,
-            penalize=self.penalize,
-            score=lambda peer: self._scores.score(peer, trio.current_time()),
+            meters=self._meters,
+            blame=self._blame,
+            score=self._score,
         )
         self._book = AddressBook(
             self._peer_id,
@@ -156,8 +178,7 @@ class Libp2pNetwork:
         self._listening = ""
         self._nursery: trio.Nursery | None = None
         self._stream_errors = 0
-        self._connections_refused = 0
-        self.serve("ping", _answer_ping)
+        self._inbound.serve_pings()
         self.serve(exchange.PROTOCOL, self._exchange.answer)
 
     # --- ports.Network --------------------------------------------------------
@@ -194,6 +215,7 @@ class Libp2pNetwork:
                 await self._gossip.subscribe(topic, validate)
             self._listening = await listen(self._swarm, self._config.host, self._config.port)
             nursery.start_soon(self._gossip.run)
+            nursery.start_soon(self._forgive)
             self._exchange.listening = self._listening
             nursery.start_soon(self._dialler.run)
             nursery.start_soon(self._exchange.run)
@@ -234,21 +256,53 @@ class Libp2pNetwork:
                 inbound=session.inbound,
                 address=session.address,
                 score=self._scores.score(peer, now_s),
+                reasons=self._scores.reasons(peer, now_s),
             )
             for peer, session in sorted(self._sessions.items())
         )
 
+    def banned(self) -> tuple[BannedPeer, ...]:
+        return self._scores.all_banned(trio.current_time())
+
     def penalize(self, peer: PeerId, points: float, reason: str) -> None:
+        self._offences[OTHER_RULES.kind] += 1
+        self._deduct(peer, points, reason)
+
+    def _blame(self, peer: PeerId, offence: Offence, times: float, details: str) -> None:
+        """Lower a score for an offence of the table."""
+        self._offences[offence.kind] += 1
+        reason = f"{offence.words} ({details})" if details else offence.words
+        self._deduct(peer, offence.points * times, reason)
+
+    def _deduct(self, peer: PeerId, points: float, reason: str) -> None:
         now_s = trio.current_time()
-        _log.info("%s loses %g points: %s", ID(peer), points, reason)
-        if not self._scores.penalize(peer, points, now_s):
+        if self._scores.banned(peer, now_s):
             return
-        _log.warning("%s is banned for %g s: %s", ID(peer), self._config.ban_s, reason)
-        self._book.refuse(peer, until_s=now_s + self._config.ban_s)
+        _log.info("%s loses %g points: %s", ID(peer), points, reason)
+        if not self._scores.penalize(peer, points, now_s, reason):
+            return
+        until_s = self._scores.banned_until_s(peer)
+        _event("peer_banned", peer=str(ID(peer)), for_s=round(until_s - now_s, 1), reason=reason)
+        self._book.refuse(peer, until_s=until_s)
         session = self._sessions.get(peer)
         if session is not None and self._nursery is not None:
             session.reason = f"banned: {reason}"
             self._nursery.start_soon(abort, session.connection)
+            if refused_s := self._admission.strike(peer, session.observed_ip, now_s):
+                _event("address_banned", address=session.observed_ip, for_s=refused_s)
+
+    def _score(self, peer: PeerId) -> float:
+        return self._scores.score(peer, trio.current_time())
+
+    def _count_refusal(self, refusal: Refusal) -> None:
+        self._refusals[refusal] += 1
+
+    async def _forgive(self) -> None:
+        """End bans whose time is over."""
+        while True:
+            await trio.sleep(_FORGIVE_INTERVAL_S)
+            for peer in self._scores.forgive(trio.current_time()):
+                _event("peer_forgiven", peer=str(ID(peer)))
 
     def disconnect(self, peer: PeerId, reason: str) -> None:
         """Break the connection to a peer; either side may connect again."""
@@ -274,6 +328,12 @@ class Libp2pNetwork:
             bytes_sent=self._traffic.sent_bytes,
             bytes_received=self._traffic.received_bytes,
             dials_failed=self._dialler.dials_failed,
+            bans_count=self._scores.bans_count,
+            refusals={
+                **{refusal.value: count for refusal, count in self._refusals.items()},
+                "streams": self._inbound.refused,
+            },
+            offences=dict(self._offences),
         )
 
     def libp2p_statistics(self) -> Libp2pStatistics:
@@ -285,7 +345,7 @@ class Libp2pNetwork:
             validator_errors=gossip.validator_errors,
             handler_errors=self._inbound.handler_errors,
             stream_errors=self._stream_errors + self._inbound.errors,
-            connections_refused=self._connections_refused,
+            connections_refused=sum(self._refusals.values()),
             addresses_known=len(self._book),
         )
 
@@ -299,8 +359,19 @@ class Libp2pNetwork:
         self._book.set_wanted(
             {peer: [a.partition("/p2p/")[0] for a in known] for peer, known in addresses.items()}
         )
+        self._wanted = tuple(addresses)
+        self._admission.set_known([*self._wanted, *self._known])
         self._dialler.wake()
         self._exchange.wake()
+
+    def set_known(self, peers: Iterable[PeerId]) -> None:
+        """Reserve slots for these peers, whatever address they come from; replaces earlier ones.
+
+        Args:
+            peers: The validators of the epoch, say.
+        """
+        self._known = tuple(peers)
+        self._admission.set_known([*self._wanted, *self._known])
 
     def _check_not_running(self) -> None:
         if self._nursery is not None:
@@ -327,10 +398,13 @@ class Libp2pNetwork:
         peer = connection.muxed_conn.peer_id.to_bytes()
         if self._nursery is None:
             return
-        if peer == self._peer_id or self._scores.banned(peer, trio.current_time()):
-            self._connections_refused += 1
+        refusal = self._refusal(connection, peer)
+        if refusal is not None:
+            self._refusals[refusal] += 1
+            _log.debug("a connection with %s is refused: %s", ID(peer), refusal.value)
             self._nursery.start_soon(abort, connection)
             return
+        self._meters.touch(peer)
         session = Session(
             connection,
             self._config,
@@ -338,6 +412,7 @@ class Libp2pNetwork:
             lane_counters=self._lane_counters,
             traffic=self._traffic,
             penalize=self.penalize,
+            blame=self._blame,
         )
         older = self._sessions.get(peer)
         events: tuple[Incoming, ...] = (PeerConnected(peer),)
@@ -358,6 +433,24 @@ class Libp2pNetwork:
             self._nursery.start_soon(self._retire, older.connection)
         self._sessions[peer] = session
         self._nursery.start_soon(self._run_session, session, events)
+
+    def _refusal(self, connection: Any, peer: PeerId) -> Refusal | None:
+        """Judge a connection whose peer is known now."""
+        now_s = trio.current_time()
+        if peer == self._peer_id or self._scores.banned(peer, now_s):
+            return Refusal.BANNED
+        if connection.direction != Direction.INBOUND:
+            return None if self._admission.allows(peer) else Refusal.NOT_ALLOWED
+        admitted = self._admission.admit(peer, remote_ip(connection.muxed_conn), now_s)
+        if isinstance(admitted, Refusal):
+            return admitted
+        assert self._nursery is not None
+        self._nursery.start_soon(self._count_out, connection.muxed_conn, admitted)
+        return None
+
+    async def _count_out(self, muxed_conn: Any, admitted: Admitted) -> None:
+        await muxed_conn.event_closed.wait()
+        self._admission.leave(admitted, trio.current_time())
 
     def _are_twins(self, new: Session, older: Session) -> bool:
         """Tell whether both sides dialled at once."""
@@ -396,9 +489,26 @@ class Libp2pNetwork:
                 now_s = trio.current_time()
                 self._dialler.lost(peer, lived_s=now_s - session.began_s)
                 if self._scores.banned(peer, now_s):
-                    self._book.refuse(peer, until_s=now_s + self._config.ban_s)
+                    self._book.refuse(peer, until_s=self._scores.banned_until_s(peer))
         if is_last:
             await self._send_incoming.send(PeerLost(peer, session.reason))
+
+
+class _Gate:
+    """Lets connections into their handshake, or not."""
+
+    def __init__(self, admission: Admission, count: Callable[[Refusal], None]) -> None:
+        self._admission = admission
+        self._count = count
+
+    def begin(self, ip: str) -> bool:
+        refusal = self._admission.begin(ip, trio.current_time())
+        if refusal is not None:
+            self._count(refusal)
+        return refusal is None
+
+    def end(self, ip: str) -> None:
+        self._admission.end(ip, trio.current_time())
 
 
 class _Notifee(INotifee):
@@ -421,8 +531,9 @@ class _Notifee(INotifee):
     async def listen_close(self, network: Any, multiaddr: Any) -> None: ...
 
 
-async def _answer_ping(peer: PeerId, body: bytes) -> bytes:
-    return body
+def _event(name: str, **fields: object) -> None:
+    """Log an event of the network, in the form of p2pnode/telemetry/logging.py."""
+    _log.warning(name, extra={"p2pnode_fields": fields})
 
 
 def _split_p2p(address: str) -> tuple[PeerId, str]:

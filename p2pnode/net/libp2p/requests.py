@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,7 @@ from p2pnode.net.libp2p.streams import (
     Stream,
     StreamBrokenError,
 )
+from p2pnode.net.meters import Meters
 from p2pnode.ports import PeerId, RequestFailedError
 
 _log = logging.getLogger("p2pnode.net")
@@ -36,6 +38,9 @@ STREAMS_MAX: Final = 4
 
 WAITING_MAX: Final = 256
 """Requests that wait for a stream, per peer and protocol; more fail at once."""
+
+PING_BYTES_MAX: Final = 64
+"""Largest ping; it comes back as it is."""
 
 _REASON_BYTES_MAX: Final = 256
 
@@ -213,8 +218,27 @@ class RequestPool:
 class RequestServer:
     """Answers the requests of all peers."""
 
-    def __init__(self, limits: NetworkLimits) -> None:
+    def __init__(
+        self,
+        limits: NetworkLimits,
+        meters: Meters,
+        *,
+        accepts: Callable[[PeerId], bool],
+        penalize: Callable[[PeerId, float, str], None],
+    ) -> None:
+        """Make it without requests.
+
+        Args:
+            limits: Sizes, and how many requests of a peer are answered at a time.
+            meters: Say when a peer has to wait because it asks too fast.
+            accepts: Whether a peer's score is good enough to be answered.
+            penalize: Told of requests that break the protocol.
+        """
         self._limits = limits
+        self._meters = meters
+        self._accepts = accepts
+        self._penalize = penalize
+        self._turns: dict[PeerId, trio.CapacityLimiter] = {}
         self.handler_errors = 0
         """Handlers that failed with anything but a P2PNodeError: our bugs."""
 
@@ -225,15 +249,68 @@ class RequestServer:
             StreamBrokenError: The end.
             RemoteProtocolError: The peer sends nonsense.
         """
-        decoder = FrameDecoder(self._limits.request_bytes_max)
+        peer = stream.peer
+        decoder = FrameDecoder(
+            self._limits.request_bytes_max, self._meters.of(peer).unfinished.change
+        )
+        try:
+            while True:
+                data = await stream.read()
+                await self._pause(peer, len(data), 0)
+                for body in decoder.feed(data):
+                    async with self._turns_of(peer):
+                        answer = await self._answer(peer, handler, body)
+                        await stream.write(frame(answer))
+                    await self._pause(peer, len(answer), 1)
+        finally:
+            decoder.close()
+
+    async def serve_pings(self, stream: Stream) -> None:
+        """Answer pings: nobody's turn, and whatever the score, for they keep the connection.
+
+        Raises:
+            StreamBrokenError: The end.
+            RemoteProtocolError: The peer sends nonsense.
+        """
+        decoder = FrameDecoder(PING_BYTES_MAX)
         while True:
-            for body in decoder.feed(await stream.read()):
-                await stream.write(frame(await self._answer(stream.peer, handler, body)))
+            data = await stream.read()
+            await self._pause(stream.peer, len(data), 0)
+            for body in decoder.feed(data):
+                await stream.write(frame(b"\0" + body))
+                await self._pause(stream.peer, len(body), 1)
+
+    async def _pause(self, peer: PeerId, size_bytes: int, requests_count: int) -> None:
+        now_s = trio.current_time()
+        pause_s = self._meters.spend(peer, "requests", size_bytes, requests_count, now_s)
+        if pause_s:
+            await trio.sleep(pause_s)
+
+    @asynccontextmanager
+    async def _turns_of(self, peer: PeerId) -> AsyncIterator[None]:
+        """Wait until few enough requests of a peer are being answered."""
+        turns = self._turns.get(peer)
+        if turns is None:
+            turns = self._turns[peer] = trio.CapacityLimiter(self._limits.requests_at_a_time_max)
+        try:
+            # Each stream is a borrower of its own: one task reads it.
+            async with turns:
+                yield
+        finally:
+            seen = turns.statistics()
+            if not seen.borrowed_tokens and not seen.tasks_waiting:
+                self._turns.pop(peer, None)
 
     async def _answer(self, peer: PeerId, handler: Handler, body: bytes) -> bytes:
+        if not self._accepts(peer):
+            return b"\1your score is too low"
         try:
             answer = await handler(peer, body)
+        except RemoteProtocolError as error:
+            self._penalize(peer, error.penalty, f"request: {error}")
+            return b"\1" + str(error).encode()[:_REASON_BYTES_MAX]
         except P2PNodeError as error:
+            self._meters.refused(peer, str(error), trio.current_time())
             return b"\1" + str(error).encode()[:_REASON_BYTES_MAX]
         except Exception:
             # One of the two supervisors of the network: a bug in a handler must not end the node.

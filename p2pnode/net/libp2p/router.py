@@ -69,17 +69,23 @@ class SeenIds:
 class OutQueue:
     """Encoded RPCs that wait for one peer; when full, what comes is dropped and counted."""
 
-    def __init__(self, rpcs_max: int, on_drop: Callable[[], None]) -> None:
+    def __init__(
+        self, rpcs_max: int, on_drop: Callable[[], None], *, bytes_max: int = 8 << 20
+    ) -> None:
         self._rpcs: deque[bytes] = deque()
+        self._size_bytes = 0
         self._rpcs_max = rpcs_max
+        self._bytes_max = bytes_max
         self._on_drop = on_drop
         self._wake = trio.Event()
 
     def push(self, rpc: bytes, *, urgent: bool = False) -> None:
         """Queue an RPC with its length prefix; an urgent one (control) goes first."""
-        if len(self._rpcs) >= self._rpcs_max:
+        is_full = self._rpcs and self._size_bytes + len(rpc) > self._bytes_max
+        if is_full or len(self._rpcs) >= self._rpcs_max:
             self._on_drop()
             return
+        self._size_bytes += len(rpc)
         if urgent:
             self._rpcs.appendleft(rpc)
         else:
@@ -92,6 +98,7 @@ class OutQueue:
             self._wake = trio.Event()
             await self._wake.wait()
         first = self._rpcs.popleft()
+        self._size_bytes -= len(first)
         if not self._rpcs or len(first) >= _WRITE_BYTES:
             return first
         size, batch = len(first), [first]
@@ -99,6 +106,7 @@ class OutQueue:
             rpc = self._rpcs.popleft()
             batch.append(rpc)
             size += len(rpc)
+        self._size_bytes -= size - len(first)
         return b"".join(batch)
 
 
@@ -250,21 +258,32 @@ class LeanRouter(GossipSub):
 
     # --- receiving --------------------------------------------------------
 
-    async def handle_control(self, control: rpc_pb2.ControlMessage, sender: ID) -> None:
-        """Act on the control part of an RPC, of which only our topics concern us."""
+    async def handle_control(self, control: rpc_pb2.ControlMessage, sender: ID) -> int:
+        """Act on the control part of an RPC, of which only our topics concern us.
+
+        Returns:
+            How many of its parts were of no use.
+        """
+        useless = 0
+        for parts in (control.ihave, control.iwant, control.graft, control.prune):
+            useless += max(0, len(parts) - _CONTROLS_MAX)
         for ihave in control.ihave[:_CONTROLS_MAX]:
             if ihave.topicID in self.mesh:
                 self._want(ihave.messageIDs[:_IDS_PER_MESSAGE_MAX], sender)
+            else:
+                useless += 1
         for iwant in control.iwant[:_CONTROLS_MAX]:
             queue = self._state.queues.get(sender)
             for message_id in iwant.messageIDs[:_IDS_PER_MESSAGE_MAX]:
                 rpc = self.history.take(sender, message_id)
                 if rpc is not None and queue is not None:
                     queue.push(rpc)
+                useless += rpc is None
         for graft in control.graft[:_CONTROLS_MAX]:
             if graft.topicID in self.mesh and self._accepts(sender):
                 await self.handle_graft(graft, sender)
             elif len(graft.topicID) <= 256:
+                useless += 1
                 await self.emit_prune(graft.topicID, sender, False, False)
         for prune in control.prune[:_CONTROLS_MAX]:
             if prune.topicID in self.mesh:
@@ -272,6 +291,9 @@ class LeanRouter(GossipSub):
                 # Peers offered in exchange would be dialled by libp2p, wherever they point.
                 del prune.peers[:]
                 await self.handle_prune(prune, sender)
+            else:
+                useless += 1
+        return useless
 
     def _want(self, message_ids: Iterable[bytes], sender: ID) -> None:
         wanted = [
@@ -291,6 +313,14 @@ class LeanRouter(GossipSub):
         """Repair the meshes and announce what others may have missed: one heartbeat."""
         controls: dict[ID, Any] = {}
         grafts, prunes = self.mesh_heartbeat()
+        for topic, mesh in self.mesh.items():
+            # Whose score has fallen is in no mesh; libp2p may just have taken it in again.
+            for peer in [p for p in mesh if not self._accepts(p)]:
+                mesh.discard(peer)
+                if topic in grafts[peer]:
+                    grafts[peer].remove(topic)
+                else:
+                    prunes[peer].append(topic)
         for peer, topics in grafts.items():
             for topic in topics:
                 controls.setdefault(peer, rpc_pb2.ControlMessage()).graft.add(topicID=topic)

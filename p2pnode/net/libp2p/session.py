@@ -28,6 +28,7 @@ from p2pnode.net.libp2p.streams import (
     open_stream,
     propose,
 )
+from p2pnode.net.offences import MISSED_PING, Offence
 from p2pnode.ports import Lane, PeerId, RequestFailedError
 
 _log = logging.getLogger("p2pnode.net")
@@ -50,6 +51,7 @@ class Session:
         lane_counters: LaneCounters,
         traffic: Traffic,
         penalize: Callable[[PeerId, float, str], None],
+        blame: Callable[[PeerId, Offence, float, str], None],
     ) -> None:
         """Begin with a connection that stands.
 
@@ -59,7 +61,8 @@ class Session:
             gossip: Takes part for us in publishing.
             lane_counters: Where to count frames.
             traffic: Where to count bytes.
-            penalize: Told of what the peer does wrong.
+            penalize: Told of broken rules that carry their points.
+            blame: Told of the network's own offences.
         """
         self.connection = connection
         self.peer: PeerId = connection.muxed_conn.peer_id.to_bytes()
@@ -73,6 +76,7 @@ class Session:
         self._gossip = gossip
         self._traffic = traffic
         self._penalize = penalize
+        self._blame = blame
         self._rtts: deque[float] = deque(maxlen=RTTS_MAX)
         self._pools: dict[str, RequestPool] = {}
         self._nursery: trio.Nursery | None = None
@@ -188,6 +192,7 @@ class Session:
                 misses = 0  # another implementation; it lives
             except RequestFailedError:
                 misses += 1
+                self._blame(self.peer, MISSED_PING, 1.0, "")
             if misses >= self._config.ping_misses_max:
                 self.reason = f"no answer to {misses} pings"
                 await abort(self.connection)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import trio
 
+from p2pnode.net.config import NetworkLimits
 from p2pnode.net.libp2p.streams import StreamBrokenError
+from p2pnode.net.meters import Meters
 
 
 class FakeStream:
@@ -54,3 +56,8 @@ def stream_pair() -> tuple[FakeStream, FakeStream]:
     a, b = FakeStream(b"b"), FakeStream(b"a")
     a.other, b.other = b, a
     return a, b
+
+
+def free_meters(limits: NetworkLimits) -> Meters:
+    """Return meters that blame nobody."""
+    return Meters(limits, lambda peer, offence, times, details: None)

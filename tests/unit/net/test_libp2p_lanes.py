@@ -11,7 +11,7 @@ from p2pnode.net.framing import FrameDecoder, FrameTooLargeError, frame
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver, LaneSender
 from p2pnode.net.libp2p.streams import ProtocolRefusedError, StreamBrokenError
 from p2pnode.ports import FrameReceived, Lane
-from tests.unit.net.libp2p_fakes import FakeStream, stream_pair
+from tests.unit.net.libp2p_fakes import FakeStream, free_meters, stream_pair
 
 SMALL = NetworkLimits(lane_frames_max=8, lane_bytes_max=100, frame_bytes_max=50)
 
@@ -139,7 +139,7 @@ async def test_receiver_listens_to_the_newest_stream_only() -> None:
         await trio.lowlevel.checkpoint()
         got.append(frame_received.frame)
 
-    receiver = LaneReceiver(SMALL, LaneCounters(), deliver)
+    receiver = LaneReceiver(SMALL, LaneCounters(), deliver, free_meters(SMALL))
     older_near, older = stream_pair()
     newer_near, newer = stream_pair()
 
@@ -162,7 +162,7 @@ async def test_receiver_listens_to_the_newest_stream_only() -> None:
 async def test_slow_reader_stops_the_stream() -> None:
     send, receive = trio.open_memory_channel[FrameReceived](1)
     counters = LaneCounters()
-    receiver = LaneReceiver(SMALL, counters, send.send)
+    receiver = LaneReceiver(SMALL, counters, send.send, free_meters(SMALL))
     near, far = stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receiver.receive_from, far, Lane.BULK)
@@ -179,7 +179,7 @@ async def test_frame_above_the_limit_ends_the_stream() -> None:
     async def deliver(frame_received: FrameReceived) -> None:
         raise AssertionError
 
-    receiver = LaneReceiver(SMALL, LaneCounters(), deliver)
+    receiver = LaneReceiver(SMALL, LaneCounters(), deliver, free_meters(SMALL))
     near, far = stream_pair()
     await near.write(frame(bytes(51)))
     with pytest.raises(FrameTooLargeError):

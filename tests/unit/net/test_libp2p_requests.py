@@ -20,7 +20,7 @@ from p2pnode.net.libp2p.requests import (
 )
 from p2pnode.net.libp2p.streams import ProtocolRefusedError, StreamBrokenError
 from p2pnode.ports import RequestFailedError
-from tests.unit.net.libp2p_fakes import FakeStream, stream_pair
+from tests.unit.net.libp2p_fakes import FakeStream, free_meters, stream_pair
 
 LIMITS = NetworkLimits()
 
@@ -213,7 +213,12 @@ async def test_server_answers_in_turn_and_outlives_its_handlers() -> None:
         return body.upper()
 
     near, far = stream_pair()
-    server = RequestServer(LIMITS)
+    server = RequestServer(
+        LIMITS,
+        free_meters(LIMITS),
+        accepts=lambda peer: True,
+        penalize=lambda peer, points, reason: None,
+    )
     decoder = FrameDecoder(1000)
     answers: list[bytes] = []
     async with trio.open_nursery() as nursery:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.net.scores import BAN_SCORE, Scores
+from p2pnode.net.scores import BAN_SCORE, REASONS_MAX, Scores
+from p2pnode.ports import Deduction
 
 
 def test_faults_add_up_to_a_ban_that_ends() -> None:
@@ -54,3 +55,59 @@ def test_memory_is_bounded_and_scores_stay_in_their_range(
         if banned_now:
             assert not was_banned
             assert before - points <= BAN_SCORE
+
+
+def test_second_ban_lasts_twice_as_long_up_to_the_cap() -> None:
+    scores = Scores(ban_s=60, ban_max_s=200)
+    now_s, lengths = 0.0, []
+    for _ in range(4):
+        assert scores.penalize(b"a", 100, now_s)
+        lengths.append(scores.banned_until_s(b"a") - now_s)
+        now_s = scores.banned_until_s(b"a") + 1
+    assert lengths == [60, 120, 200, 200]
+
+
+def test_peer_that_behaved_for_long_is_as_good_as_new() -> None:
+    scores = Scores(ban_s=60, ban_max_s=200)
+    scores.penalize(b"a", 100, 0)
+    assert scores.penalize(b"a", 100, 60 + 201)
+    assert scores.banned_until_s(b"a") == 60 + 201 + 60
+
+
+def test_end_of_a_ban_is_told_once() -> None:
+    scores = Scores(ban_s=60)
+    scores.penalize(b"a", 100, 0)
+    assert scores.forgive(59) == ()
+    assert scores.forgive(60) == (b"a",)
+    assert scores.forgive(61) == ()
+    assert scores.score(b"a", 61) == 0
+
+
+def test_reasons_are_told_newest_first_and_repetitions_are_one() -> None:
+    scores = Scores(ban_s=60)
+    scores.penalize(b"a", 10, 0, "noise")
+    scores.penalize(b"a", 10, 1, "noise")
+    scores.penalize(b"a", 30, 2, "junk")
+    assert scores.reasons(b"a", 4) == (Deduction("junk", 30, 2), Deduction("noise", 20, 3))
+    for number in range(20):
+        scores.penalize(b"a", 0.1, 5, f"{number}" * 1000)
+    assert len(scores.reasons(b"a", 5)) == REASONS_MAX
+    assert all(len(d.reason) <= 160 for d in scores.reasons(b"a", 5))
+
+
+def test_banned_peers_are_listed_with_what_is_left() -> None:
+    scores = Scores(ban_s=60)
+    scores.penalize(b"b", 100, 0, "flood")
+    scores.penalize(b"a", 99, 0, "almost")
+    (banned,) = scores.all_banned(10)
+    assert (banned.peer, banned.left_s, banned.bans_count) == (b"b", 50, 1)
+    assert banned.reasons == (Deduction("flood", 100, 10),)
+    assert scores.all_banned(61) == ()
+
+
+def test_many_identities_do_not_push_out_a_ban() -> None:
+    scores = Scores(ban_s=60, peers_max=10)
+    scores.penalize(b"a", 100, 0)
+    for number in range(100):
+        scores.penalize(b"%d" % number, 1, 0)
+    assert scores.banned(b"a", 1)

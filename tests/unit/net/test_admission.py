@@ -1,0 +1,136 @@
+"""Who may connect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from p2pnode.net.admission import Admission, Admitted, Refusal
+from p2pnode.net.config import NetworkConfig, NetworkLimits
+
+FAR = "192.0.2.1"
+
+
+def admission(
+    *, known: tuple[bytes, ...] = (), config: dict[str, Any] | None = None, **limits: Any
+) -> Admission:
+    return Admission(
+        NetworkConfig(
+            seed=bytes(32),
+            chain=bytes(32),
+            ban_s=60,
+            limits=NetworkLimits(**limits),
+            **config or {},
+        ),
+        known,
+    )
+
+
+def test_handshakes_of_one_address_are_bounded_and_others_pass() -> None:
+    door = admission(handshakes_per_address_max=3)
+    assert [door.begin(FAR, 0) for _ in range(4)] == [None] * 3 + [Refusal.HANDSHAKES_OF_ADDRESS]
+    assert door.begin("192.0.2.2", 0) is None
+    door.end(FAR, 1)
+    assert door.begin(FAR, 1) is None
+
+
+def test_all_handshakes_are_bounded() -> None:
+    door = admission(handshakes_max=5)
+    outcomes = [door.begin(f"192.0.2.{n}", 0) for n in range(6)]
+    assert outcomes == [None] * 5 + [Refusal.HANDSHAKES]
+
+
+def test_address_that_begins_too_often_waits() -> None:
+    door = admission(handshakes_burst_max=5, handshakes_per_s=1.0)
+    for _ in range(5):
+        assert door.begin(FAR, 0) is None
+        door.end(FAR, 0)
+    assert door.begin(FAR, 0.5) is Refusal.RATE_OF_ADDRESS
+    assert door.begin(FAR, 1.5) is None
+
+
+def test_strangers_of_one_address_leave_slots_to_others() -> None:
+    door = admission(inbound_per_address_max=2)
+    first = door.admit(b"1", FAR, 0)
+    assert isinstance(first, Admitted)
+    assert isinstance(door.admit(b"2", FAR, 0), Admitted)
+    assert door.admit(b"3", FAR, 0) is Refusal.CONNECTIONS_OF_ADDRESS
+    assert isinstance(door.admit(b"4", "192.0.2.2", 0), Admitted)
+    door.leave(first, 1)
+    assert isinstance(door.admit(b"3", FAR, 1), Admitted)
+
+
+def test_known_peers_pass_where_strangers_do_not() -> None:
+    door = admission(known=(b"boot",), inbound_max=4, inbound_per_address_max=1)
+    door.set_known([b"validator"])
+    assert isinstance(door.admit(b"1", FAR, 0), Admitted)
+    assert isinstance(door.admit(b"validator", FAR, 0), Admitted)
+    assert isinstance(door.admit(b"2", "192.0.2.2", 0), Admitted)
+    assert isinstance(door.admit(b"boot", "192.0.2.2", 0), Admitted)
+    assert door.admit(b"validator", FAR, 0) is Refusal.CONNECTIONS
+
+
+def test_strangers_never_get_the_reserved_slots() -> None:
+    door = admission(inbound_max=8, inbound_reserved_share=0.25)
+    outcomes = [door.admit(b"%d" % n, f"192.0.2.{n}", 0) for n in range(7)]
+    assert [isinstance(o, Admitted) for o in outcomes] == [True] * 6 + [False]
+    assert outcomes[6] is Refusal.CONNECTIONS
+
+
+def test_address_of_banned_strangers_is_refused_to_strangers_only_for_longer_each_time() -> None:
+    door = admission(known=(b"validator",), strikes_max=3)
+    assert [door.strike(b"%d" % n, FAR, n) for n in range(3)] == [0, 0, 60]
+    assert door.admit(b"new", FAR, 3) is Refusal.ADDRESS_BANNED
+    assert isinstance(door.admit(b"validator", FAR, 3), Admitted)
+    assert isinstance(door.admit(b"new", "192.0.2.2", 3), Admitted)
+    assert door.banned_addresses(3) == {FAR: 59}
+    assert isinstance(door.admit(b"new", FAR, 63), Admitted)
+    assert door.strike(b"again", FAR, 64) == 120
+
+
+def test_bans_long_ago_do_not_count_against_an_address() -> None:
+    door = admission(strikes_max=3, strike_s=100)
+    assert [door.strike(b"%d" % n, FAR, 60 * n) for n in range(6)] == [0] * 6
+
+
+def test_known_peer_that_is_banned_does_not_shut_out_its_neighbours() -> None:
+    door = admission(known=(b"validator",), strikes_max=1)
+    assert door.strike(b"validator", FAR, 0) == 0
+    assert isinstance(door.admit(b"new", FAR, 1), Admitted)
+
+
+def test_loopback_is_not_limited_unless_asked_for() -> None:
+    door = admission(handshakes_per_address_max=1, strikes_max=1)
+    assert [door.begin("127.0.0.1", 0) for _ in range(3)] == [None] * 3
+    assert door.strike(b"1", "::1", 0) == 0
+    strict = admission(handshakes_per_address_max=1, config={"limit_loopback": True})
+    assert strict.begin("127.0.0.1", 0) is None
+    assert strict.begin("127.0.0.1", 0) is Refusal.HANDSHAKES_OF_ADDRESS
+
+
+def test_one_person_has_a_64_of_ipv6_and_a_mapped_address_is_its_ipv4_one() -> None:
+    door = admission(handshakes_per_address_max=1)
+    assert door.begin("2001:db8::1", 0) is None
+    assert door.begin("2001:db8::2", 0) is Refusal.HANDSHAKES_OF_ADDRESS
+    assert door.begin("2001:db8:0:1::1", 0) is None
+    assert door.begin(FAR, 0) is None
+    assert door.begin(f"::ffff:{FAR}", 0) is Refusal.HANDSHAKES_OF_ADDRESS
+
+
+def test_allow_list_is_the_only_way_in() -> None:
+    door = admission(config={"allow": (b"friend",)}, known=(b"boot",))
+    assert isinstance(door.admit(b"friend", FAR, 0), Admitted)
+    assert door.admit(b"boot", FAR, 0) is Refusal.NOT_ALLOWED
+    assert not door.allows(b"boot")
+
+
+def test_memory_of_addresses_is_bounded_and_keeps_those_in_use_and_banned() -> None:
+    door = admission(strikes_max=1, handshakes_max=10_000)
+    door.strike(b"1", FAR, 0)
+    door.begin("192.0.2.9", 0)
+    for number in range(10_000):
+        ip = f"10.{number >> 8}.{number & 255}.1"
+        if door.begin(ip, 0) is None:
+            door.end(ip, 0)
+    assert len(door._addresses) <= 4096
+    assert FAR in door._addresses
+    assert "192.0.2.9" in door._addresses
