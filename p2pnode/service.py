@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import trio
+from structlog.typing import FilteringBoundLogger
 
 from p2pnode.crypto import peer_id_of
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, StorageError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose, StoredKey
 from p2pnode.keys.place import Forgetful, Place
@@ -22,6 +23,7 @@ from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
 from p2pnode.net.config import NetworkConfig, NetworkLimits
 from p2pnode.net.shim import LinkTable
 from p2pnode.node.config import NodeConfig
+from p2pnode.node.details import DeviceStatus
 from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.recovery import head_height
@@ -38,6 +40,7 @@ from p2pnode.telemetry.logging import (
     release_libraries,
     set_level,
 )
+from p2pnode.telemetry.machine import MachineSampler
 from p2pnode.telemetry.recorder import Recorder, RecorderOptions
 from p2pnode.telemetry.resources import ResourceSampler
 from p2pnode.telemetry.ring import LogRing
@@ -47,6 +50,9 @@ from p2pnode.types.genesis import chain_id, decode_genesis
 
 STOP_DELAY_S: Final = 0.1
 """From the call `stop` to the stop."""
+
+LOUD_EVENTS: Final = frozenset(("storage_failed",))
+"""Events that need somebody: logged as errors."""
 
 QUIET_EVENTS: Final = frozenset(("batch_refused", "engine_timeout", "engine_delta"))
 """Events that happen at every height: logged at level debug."""
@@ -187,6 +193,8 @@ async def run_node(
 
         def on_event(event: Emit) -> None:
             level = "debug" if event.event in QUIET_EVENTS else "info"
+            if event.event in LOUD_EVENTS:
+                level = "error"
             fields = {k: _plain(v) for k, v in event.data.items() if k != "payload"}
             getattr(log, level)(event.event, **fields)
 
@@ -204,7 +212,9 @@ async def run_node(
                 nursery.start_soon(place.keep, lambda: signer.statistics().signed_count > 0)
             await nursery.start(network.run)
             await nursery.start(node.run)
-            view = MeasuredNode(node, ring)
+            machine = MachineSampler(config.data_dir)
+            nursery.start_soon(machine.run)
+            view = MeasuredNode(node, ring, machine)
             options = ApiOptions(
                 host=config.api_host,
                 port=config.api_port,
@@ -241,18 +251,32 @@ async def run_node(
             if config.log_status_interval_s > 0:
                 nursery.start_soon(_log_status, view, config.log_status_interval_s)
     finally:
-        opened.log.close()
-        store.close()
+        closers = [opened.log.close, store.close]
         if recorder is not None:
-            recorder.close()
+            closers.append(recorder.close)
+        _close_all(closers, log)
+
+
+def _close_all(closers: Sequence[Callable[[], None]], log: FilteringBoundLogger) -> None:
+    """Close what is open, each of them whatever becomes of the others.
+
+    A disk that is full refuses the last writes too. What they hold was promised to nobody, and the
+    next start begins with what the disk has.
+    """
+    for close in closers:
+        try:
+            close()
+        except StorageError as error:
+            log.error("storage_failed", reason=str(error))
 
 
 class MeasuredNode:
     """A node together with what its process costs: what the API shows (`api.view.NodeView`)."""
 
-    def __init__(self, node: Node, ring: LogRing) -> None:
-        """Wrap a node of this process, and its log."""
+    def __init__(self, node: Node, ring: LogRing, machine: MachineSampler) -> None:
+        """Wrap a node of this process, its log, and the machine under it."""
         self.log = ring.after
+        self._machine = machine
         self._node = node
         self._sampler = ResourceSampler()
         self.submit = node.submit
@@ -269,8 +293,15 @@ class MeasuredNode:
     def status(self) -> NodeStatus:
         """Return the node at this moment, with CPU and memory of the process."""
         resources = self._sampler.sample()
+        status = self._node.status()
+        device = DeviceStatus(
+            **asdict(self._machine.sample()),
+            threads_count=resources.threads_count,
+            files_count=resources.files_count,
+            storage_error=status.device.storage_error,
+        )
         return replace(
-            self._node.status(), cpu_s=resources.cpu_s, memory_bytes=resources.memory_bytes
+            status, cpu_s=resources.cpu_s, memory_bytes=resources.memory_bytes, device=device
         )
 
 

@@ -171,6 +171,7 @@ class EngineHost:
         self._deferred: dict[int, deque[tuple[int | None, Item, bytes]]] = {}
         self._summary_due_ns: dict[int, int] = {}
         self._demand = False
+        self._demand_ns = 0
         self._tuned_ns = 0
         self._floor_height = 0
         self._view: tuple[int, ...] = ()
@@ -323,6 +324,7 @@ class EngineHost:
         """Tell whether there is something to propose."""
         if pending != self._demand:
             self._demand = pending
+            self._demand_ns = self._desk.now_ns
             self._step(Demand(pending))
 
     def tune(self, delta_ns: int) -> None:
@@ -509,6 +511,10 @@ class EngineHost:
     def demanded(self) -> bool:
         """Whether there is something to propose."""
         return self._demand
+
+    def demand_age_ns(self, now_ns: int) -> int | None:
+        """Return for how long there has been something to propose; None when there is nothing."""
+        return max(0, now_ns - self._demand_ns) if self._demand else None
 
     def standing(self, now_ns: int) -> Standing:
         """Return where the engine stands, for people."""

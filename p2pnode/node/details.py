@@ -34,6 +34,9 @@ class ValidatorSeen:
     """Newest view it is known to be in."""
     height: int | None = None
     """Newest height it is known to have."""
+    clock_ms: int | None = None
+    """How far its clock is ahead of this node's, by the times in its final payloads, within some
+    100 ms; None when too few are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class ConsensusStatus:
     """The most it will ever assume."""
     demand: bool = False
     """There is something to propose; without it no view timer runs and nothing is wrong."""
+    demand_s: float | None = None
+    """For so long; None when there is none."""
     quorum: int = 0
     """Voting power that a certificate needs."""
     power_total: int = 0

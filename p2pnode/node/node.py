@@ -23,7 +23,9 @@ from p2pnode.mempool.admission import Rules
 from p2pnode.mempool.pool import PoolConfig
 from p2pnode.mempool.report import Batched, Pooled
 from p2pnode.node import recovery
+from p2pnode.node.clocks import Clocks
 from p2pnode.node.core import Core, Identity
+from p2pnode.node.details import DeviceStatus
 from p2pnode.node.index import TABLE as OUTCOMES
 from p2pnode.node.index import Entry, decode_entry
 from p2pnode.node.jsonform import Amount
@@ -178,6 +180,7 @@ class Node:
             current_epoch=self._current_epoch,
             ask_self=self._server.answer,
         )
+        self._clocks = Clocks()
         self._names = Names(index, setup.name, setup.validator_names)
         self._retention = Retention(store, setup.retention_heights)
         self._subscribers: list[trio.MemorySendChannel[BlockEvent]] = []
@@ -240,6 +243,8 @@ class Node:
         self._last_block_ns = self._ports.clock.now_ns()
         self._seen_ms[height] = now_ms
         self._consensus_ms.append(max(0, now_ms - payload.time_ms))
+        if payload.proposer is not None and not self.core.catchup.syncing:
+            self._clocks.saw(payload.proposer, now_ms - payload.time_ms)
         if len(self._seen_ms) > 10_000:
             for old in list(self._seen_ms)[:1000]:
                 del self._seen_ms[old]
@@ -328,8 +333,9 @@ class Node:
             bytes_received=network.bytes_received,
             best_height=max(ordering.height, core.catchup.best_height),
             consensus=consensus_status(
-                core, now_ns, dict.fromkeys(p.peer for p in peers), self._names
+                core, now_ns, dict.fromkeys(p.peer for p in peers), self._names, self._clocks
             ),
+            device=DeviceStatus(storage_error=self._storage_error()),
             availability=availability_status(core),
             shard_rows=shard_rows(core),
             counters={
@@ -509,9 +515,14 @@ class Node:
             return False
         return self._current_epoch() <= self.signer.observing_until_epoch
 
+    def _storage_error(self) -> str:
+        return "" if self.shell.storage_error is None else str(self.shell.storage_error)
+
     def _not_ready(self) -> tuple[str, ...]:
         reasons: list[str] = []
         core = self.core
+        if self.shell.storage_error is not None:
+            reasons.append(f"the disk refuses writes: {self.shell.storage_error}")
         if core.catchup.syncing:
             reasons.append(
                 f"syncing: at height {core.ordering.height}, others at {core.catchup.best_height}"

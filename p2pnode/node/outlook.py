@@ -12,6 +12,7 @@ from typing import Final
 from p2pnode.consensus.standing import Whereabouts
 from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.ranges import genesis_layout
+from p2pnode.node.clocks import Clocks
 from p2pnode.node.core import Core
 from p2pnode.node.details import (
     AvailabilityStatus,
@@ -51,7 +52,7 @@ class Names:
 
 
 def consensus_status(
-    core: Core, now_ns: int, connected: Collection[bytes], names: Names
+    core: Core, now_ns: int, connected: Collection[bytes], names: Names, clocks: Clocks
 ) -> ConsensusStatus:
     """Return the engine at one moment.
 
@@ -60,6 +61,7 @@ def consensus_status(
         now_ns: The clock that its inputs are stamped with.
         connected: Peer ids connected.
         names: What people call the validators' nodes.
+        clocks: How far the validators' clocks are off.
     """
     host = core.ordering.host
     standing = host.standing(now_ns)
@@ -78,11 +80,12 @@ def consensus_status(
         delta_s=_seconds(standing.delta_ns),
         delta_max_s=_seconds(standing.delta_max_ns),
         demand=host.demanded,
+        demand_s=_seconds(host.demand_age_ns(now_ns)),
         quorum=host.engine_type.tolerance(power_total)[1],
         power_total=power_total,
         votes=standing.votes,
         recent=standing.recent,
-        validators=_validators(core, now_ns, standing.whereabouts, connected, names),
+        validators=_validators(core, now_ns, standing.whereabouts, connected, names, clocks),
         waiting=_waiting(core, standing.checking, names),
     )
 
@@ -97,6 +100,7 @@ def _validators(
     whereabouts: Sequence[Whereabouts],
     connected: Collection[bytes],
     names: Names,
+    clocks: Clocks,
 ) -> tuple[ValidatorSeen, ...]:
     host, roll = core.ordering.host, core.roll
     own_index = core.identity.index
@@ -119,6 +123,7 @@ def _validators(
                 heard_s=None if heard_ns is None else max(0, now_ns - heard_ns) / NS_PER_S,
                 view=view,
                 height=told if own else max(heights, default=None),
+                clock_ms=0 if own else clocks.ahead_ms(index, own_index),
             )
         )
     return tuple(seen)

@@ -16,6 +16,7 @@ from typing import Final
 
 import trio
 
+from p2pnode.errors import StorageError
 from p2pnode.keys.safesigner import (
     BelowFloorError,
     DoubleSignError,
@@ -107,6 +108,13 @@ class Ports:
     """Checks signatures at once, without the event loop: the simulator's way."""
 
 
+class DiskRefusesError(StorageError):
+    """The node takes nothing any more, since its disk refuses writes."""
+
+    def __init__(self, cause: StorageError) -> None:
+        super().__init__(f"the disk refuses writes: {cause}")
+
+
 class Shell:
     """Feeds a core and carries out what it asks."""
 
@@ -160,9 +168,16 @@ class Shell:
         self._timer_wake = trio.Event()
         self._replies: dict[int, Callable[[tuple[object, ...]], None]] = {}
         self._reply_ticket = 0
+        self._waiting: dict[int, trio.Event] = {}
         self._requests = trio.CapacityLimiter(REQUESTS_MAX)
         self._counts = dict.fromkeys(("inputs", "effects", "syncs", "frames", "refused"), 0)
+        self._storage_error: StorageError | None = None
         self._nursery: trio.Nursery
+
+    @property
+    def storage_error(self) -> StorageError | None:
+        """Why the disk refuses writes; None while it doesn't."""
+        return self._storage_error
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the core until cancelled; started once it takes inputs."""
@@ -183,7 +198,13 @@ class Shell:
         )
 
     async def submit(self, raws: tuple[bytes, ...]) -> tuple[object, ...]:
-        """Hand transactions in; returns None or the refusal for each."""
+        """Hand transactions in; returns None or the refusal for each.
+
+        Raises:
+            DiskRefusesError: The disk refuses writes, or began to while this waited.
+        """
+        if self._storage_error is not None:
+            raise DiskRefusesError(self._storage_error)
         done = trio.Event()
         result: list[tuple[object, ...]] = []
 
@@ -193,19 +214,49 @@ class Shell:
 
         self._reply_ticket += 1
         self._replies[self._reply_ticket] = reply
-        self.input(SubmitIn(self._reply_ticket, raws))
-        await done.wait()
+        ticket = self._reply_ticket
+        self._waiting[ticket] = done
+        try:
+            self.input(SubmitIn(ticket, raws))
+            await done.wait()
+        finally:
+            del self._waiting[ticket]
+        if not result:
+            assert self._storage_error is not None
+            raise DiskRefusesError(self._storage_error)
         return result[0]
 
     # --- inputs ----------------------------------------------------------------------------------
 
     def input(self, given: Input) -> None:
         """Hand one input to the core: the only way in."""
+        if self._storage_error is not None:
+            return
         self._counts["inputs"] += 1
         now_ns, wall_ms = self._ports.clock.now_ns(), self._ports.clock.wall_ms()
-        if self._record is not None:
-            self._record(now_ns, wall_ms, given)
-        self._perform(self._core.handle(now_ns, wall_ms, given))
+        try:
+            if self._record is not None:
+                self._record(now_ns, wall_ms, given)
+            self._perform(self._core.handle(now_ns, wall_ms, given))
+        except StorageError as error:
+            self._stop_acting(error)
+
+    def _stop_acting(self, error: StorageError) -> None:
+        """Do nothing any more: the disk refused what must be on it before anything may leave.
+
+        The core is ahead of the disk from here on, so it gets no input, and no effect of it is
+        carried out, until a new life begins with what the disk has. The process stays, to say why.
+        """
+        if self._storage_error is not None:
+            return
+        self._storage_error = error
+        self._ordered.clear()
+        self._unsigned.clear()
+        self._timers.clear()
+        self._replies.clear()
+        for waiting in self._waiting.values():
+            waiting.set()
+        self._on_event(Emit("storage_failed", {"reason": str(error)}))
 
     async def _receive(self) -> None:
         async for event in self._ports.network.incoming:
@@ -270,7 +321,12 @@ class Shell:
             while self._ordered:
                 batch = list(self._ordered)
                 self._ordered.clear()
-                await self._carry_out_batch(batch)
+                if self._storage_error is not None:
+                    continue
+                try:
+                    await self._carry_out_batch(batch)
+                except StorageError as error:
+                    self._stop_acting(error)
 
     async def _carry_out_batch(self, batch: list[Effect]) -> None:
         """Carry out a run of effects around at most one sync.

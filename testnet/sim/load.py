@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from p2pnode.crypto import SecretKey, address_of
+from p2pnode.errors import StorageError
 from p2pnode.keys.keystore import derive_test_key
 from p2pnode.node.node import Node
 from p2pnode.types.genesis import GenesisAccount
@@ -140,6 +141,10 @@ class Load:
 
     async def _submit(self, node: Node, transaction: Transaction) -> None:
         with trio.move_on_after(PATIENCE_S):
-            for outcome in await node.submit([transaction.raw]):
+            try:
+                outcomes = await node.submit([transaction.raw])
+            except StorageError:
+                return  # its disk is full: another node gets it, later
+            for outcome in outcomes:
                 if not outcome.accepted and outcome.kind != "nonce_too_low":
                     self.refused[outcome.kind] = self.refused.get(outcome.kind, 0) + 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2pnode.crypto import SecretKey, peer_id_of
+from p2pnode.errors import StorageError
 from p2pnode.keys.keystore import derive_test_key
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
@@ -72,12 +73,19 @@ class Machine:
     stopped: trio.Event | None = None
     network: MemoryNetwork | None = None
     lives: int = 0
+    disk_full: bool = False
+    """Its disk refuses whatever is written."""
     log_lost: bool = False
     """Told to the next life: its log was found damaged."""
     faults: list[str] = field(default_factory=list)
     """Why lives ended that nobody killed."""
     bytes_sent: int = 0
     """By earlier lives."""
+
+    def refuse_if_full(self) -> None:
+        """Refuse a write as a full disk does."""
+        if self.disk_full:
+            raise StorageError(f"{self.name}/store: No space left on device")
 
     @property
     def peer_id(self) -> bytes:
@@ -195,6 +203,8 @@ class World:
             self._boundary(machine, type(effect).__name__)
 
         def emitted(event: Emit) -> None:
+            if event.event == "storage_failed" and not machine.disk_full:
+                machine.faults.append(f"its disk is not full: {event.data['reason']}")
             for listener in self.on_event:
                 listener(machine, event)
 
@@ -353,6 +363,7 @@ class _Store:
 
     def commit(self, writes: Sequence[Write], *, sync: bool) -> None:
         self._boundary(self._machine, "commit")
+        self._machine.refuse_if_full()
         self._store.commit(writes, sync=sync)
 
 
@@ -370,6 +381,7 @@ class _Log:
 
     def sync(self) -> None:
         self._boundary(self._machine, "sync")
+        self._machine.refuse_if_full()
         self._log.sync()
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import trio
 
+from p2pnode.explain import Condition, LinkFacts, NodeFacts, Situation
 from testnet.sim.report import SimReport
 from testnet.sim.run import Run
 from testnet.sim.world import Machine
@@ -31,3 +32,15 @@ def pauses_s(run: Run, since_s: float, until_s: float) -> float:
     times = [t for t in sorted(run.height_s.values()) if since_s <= t <= until_s]
     edges = [since_s, *times, until_s]
     return max(b - a for a, b in pairwise(edges))
+
+
+def situation(run: Run, *, links: tuple[LinkFacts, ...] = ()) -> Situation:
+    """Return what somebody who asks all machines knows of them."""
+    nodes = []
+    for machine in run.world.machines:
+        if machine.node is None:
+            dead = NodeFacts(machine.name, condition=Condition.KILLED, validator=machine.index)
+            nodes.append(dead)
+        else:
+            nodes.append(NodeFacts(machine.name, machine.node.status()))
+    return Situation(tuple(nodes), links)
