@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Final
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.cli.places import data_dir, place_options
+from p2pnode.cli.places import SOCKET_NAME, data_dir, place_options
 from p2pnode.errors import ConfigError
 from p2pnode.node.jsonform import Json
-
-SOCKET_NAME: Final = "admin.sock"
-"""In the node's folder, made by p2pnode/api/admin.py."""
 
 
 class NoSocketError(ConfigError):

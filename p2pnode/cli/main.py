@@ -25,8 +25,8 @@ p2pnode runs one node of a peer-to-peer edge network.
   p2pnode init --single && p2pnode run      a chain of your own, on this machine
   p2pnode status --node http://host:port    how a node is doing
 
-commands: init · run · status · keys · tx · account · rpc · admin · store · log · config · service
-          doctor · completion · version
+commands: init · run · tui · status · keys · tx · account · rpc · admin · store · log · config
+          service · doctor · completion · version
 more: p2pnode --help · p2pnode COMMAND --help; a network of test nodes: testnet
 """
 
@@ -171,6 +171,12 @@ def make_parser() -> _Parser:
         help="any setting, such as api.port",
     )
 
+    run.add_argument("--tui", action="store_true", help="show it; quitting stops the node")
+    _add_screen(run)
+
+    tui = command("tui", "tui:tui", "show a running node on the whole terminal", node)
+    _add_screen(tui)
+
     status = command("status", "status:status", "say how a node is doing", node)
     status.add_argument("--watch", action="store_true", help="a line every --interval")
     status.add_argument("--interval", default="1s", metavar="TIME", help="such as 250ms or 5s")
@@ -261,6 +267,26 @@ def _leaf(
     made = group.add_parser(name, help=help, description=help.capitalize() + ".", parents=parents)
     made.set_defaults(target=target)
     return made
+
+
+def _add_screen(parser: _Parser) -> None:
+    parser.add_argument(
+        "--screen",
+        type=int,
+        choices=range(1, 9),
+        default=1,
+        metavar="N",
+        help="shown first, 1 to 8",
+    )
+    parser.add_argument(
+        "--fps", type=float, default=4.0, metavar="N", help="most frames a second, 0.5 to 30"
+    )
+    parser.add_argument(
+        "--ascii", action="store_true", default=None, help="no characters beyond ASCII"
+    )
+    parser.add_argument(
+        "--theme", choices=("dark", "light", "none"), help="default: what the terminal says"
+    )
 
 
 def _add_keys(group: _Actions, parents: list[_Parser]) -> None:

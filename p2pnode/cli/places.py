@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ENDPOINT_FILE: Final = "api.json"
 """Written into the folder by a running node: `{"url": …, "pid": …}`."""
 
+SOCKET_NAME: Final = "admin.sock"
+"""In the folder of a running node, made by p2pnode/api/admin.py."""
+
 
 class NoNodeError(ConfigError):
     """No running node is named, and none runs in the folder."""

@@ -6,9 +6,9 @@ import os
 import signal
 from argparse import Namespace
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -20,6 +20,9 @@ from p2pnode.cli.places import data_dir, genesis_advice, remove_endpoint, write_
 from p2pnode.errors import ConfigError
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
+
+if TYPE_CHECKING:
+    from p2pnode.cli.tui import Inside
 
 STOP_S: Final = 5
 """A node that has not stopped after so long is ended by the system."""
@@ -52,7 +55,20 @@ def run(arguments: Namespace, console: Console) -> int:
     config = gather(arguments)
     if not config.genesis_path.exists():
         raise NoGenesisError(config.genesis_path)
-    return trio.run(_run, config, console, Asked(arguments))
+    if not arguments.tui:
+        return trio.run(_run, config, console, Asked(arguments))
+    from p2pnode.cli.tui import Inside, wrong_fps
+    from p2pnode.tui.program import INSTEAD
+    from p2pnode.tui.terminal import own_device
+
+    if wrong := wrong_fps(arguments):
+        console.error(wrong)
+        return ExitCode.USAGE
+    # Before the node starts, which takes seconds.
+    own_device(INSTEAD)
+    # Two may not write on one terminal.
+    config = replace(config, log_console=False)
+    return trio.run(_run, config, console, Asked(arguments), Inside(arguments, config, console))
 
 
 def gather(arguments: Namespace) -> NodeConfig:
@@ -85,28 +101,46 @@ def gather(arguments: Namespace) -> NodeConfig:
     return load_config(path, environment=os.environ, flags=flags)
 
 
-async def _run(config: NodeConfig, console: Console, passphrase: Passphrase = None) -> int:
+async def _run(
+    config: NodeConfig,
+    console: Console,
+    passphrase: Passphrase = None,
+    tui: Inside | None = None,
+) -> int:
     # It brings libp2p with it, which takes a second.
     from p2pnode.service import Running, run_node
 
     def ready(running: Running) -> None:
         write_endpoint(config.data_dir, running.rpc_url)
+        notify("READY=1")
+        if tui is not None:
+            nursery.start_soon(show, running.rpc_url)
+            return
         if console.json:
             console.document({"name": config.name, **asdict(running)})
         else:
             console.pairs([("rpc", running.rpc_url), ("p2p", running.p2p_address)])
         console.next(f"p2pnode status --node {running.rpc_url}")
-        notify("READY=1")
+
+    async def show(url: str) -> None:
+        assert tui is not None
+        if await tui.show(url):
+            notify("STOPPING=1")
+            _set_alarm()
+            nursery.cancel_scope.cancel()
 
     code = ExitCode.OK
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    # Without a terminal there is no TUI, and nobody who watches a node that was started to be seen.
+    hangup = () if tui is None else (signal.SIGHUP,)
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, *hangup) as signals:
         try:
             async with trio.open_nursery() as nursery:
 
                 async def stop_when_told() -> None:
                     nonlocal code
                     code = await _told(signals)
-                    console.say("stopping")
+                    if tui is None:
+                        console.say("stopping")
                     notify("STOPPING=1")
                     nursery.cancel_scope.cancel()
 
@@ -122,8 +156,12 @@ async def _run(config: NodeConfig, console: Console, passphrase: Passphrase = No
 async def _told(signals: AsyncIterator[int]) -> ExitCode:
     """Wait for a signal, and make sure that the process ends after it."""
     async for number in signals:
-        # Even if a worker thread hangs in a system call: the alarm's default ends the process.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(STOP_S)
+        _set_alarm()
         return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.OK
     raise AssertionError("the signals ended")
+
+
+def _set_alarm() -> None:
+    # Even if a worker thread hangs in a system call: the alarm's default ends the process.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(STOP_S)

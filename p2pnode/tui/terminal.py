@@ -179,7 +179,7 @@ async def open_terminal(instead: str, *, path: str | None = None) -> AsyncIterat
         NotATerminalError: There is none, or it can't move its cursor.
     """
     # Opened anew: the descriptors 0 and 1 are shared with the shell and with everything that logs.
-    device = path or _own_device(instead)
+    device = path or own_device(instead)
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
@@ -196,7 +196,12 @@ async def open_terminal(instead: str, *, path: str | None = None) -> AsyncIterat
         await terminal.aclose()
 
 
-def _own_device(instead: str) -> str:
+def own_device(instead: str) -> str:
+    """Return the device of the terminal that is stdin and stdout.
+
+    Raises:
+        NotATerminalError: There is none, or it can't move its cursor.
+    """
     for descriptor, name in ((0, "stdin"), (1, "stdout")):
         if not os.isatty(descriptor):
             raise NotATerminalError(f"{name} is not a terminal", instead)

@@ -22,6 +22,7 @@ from p2pnode.tui.text import (
 )
 
 LEVELS: Final = "▁▂▃▄▅▆▇█"
+_EIGHTH_COLUMNS: Final = " " + LEVELS
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
@@ -45,6 +46,23 @@ def sparkline(values: Sequence[float], width: int, style: str = "spark") -> Span
     scale = (len(LEVELS) - 1) / top if top > 0 else 0.0
     columns = "".join(LEVELS[min(7, max(0, round(value * scale)))] for value in shown)
     return Span(" " * (width - len(shown)) + columns, style)
+
+
+def plot(values: Sequence[float], width: int, height: int, style: str = "spark") -> list[Span]:
+    """Return the last values as columns of several rows, top row first; the scale begins at 0."""
+    if width <= 0 or height <= 1:
+        return [sparkline(values, width, style)]
+    shown = values[-width:]
+    top = max(shown, default=0.0)
+    scale = height * 8 / top if top > 0 else 0.0
+    # At least one eighth, so that zero is told from nothing.
+    levels = [max(1, round(max(0.0, value) * scale)) for value in shown]
+    blank = " " * (width - len(shown))
+    rows: list[Span] = []
+    for row in range(height - 1, -1, -1):
+        eighths = (min(8, max(0, level - row * 8)) for level in levels)
+        rows.append(Span(blank + "".join(_EIGHTH_COLUMNS[level] for level in eighths), style))
+    return rows
 
 
 def bar(fraction: float, width: int, style: str = "accent") -> Line:
@@ -109,7 +127,9 @@ class Table:
         for column, room in zip(self.columns, widths, strict=True):
             if room > 0:
                 align = pad_left if column.right else pad
-                head.append(Span(align(column.title, room) + "  ", "dim"))
+                head.append(
+                    Span(("  " if len(head) > 1 else "") + align(column.title, room), "dim")
+                )
         lines: list[Line] = [tuple(head)]
         lines += [self._row(row, widths, width) for row in self.rows[first : first + height - 1]]
         return lines
@@ -119,8 +139,9 @@ class Table:
         for column, room, (text, style) in zip(self.columns, widths, row.cells, strict=True):
             if room > 0:
                 align = pad_left if column.right else pad
+                if len(spans) > 1:
+                    spans.append(Span("  "))
                 spans.append(Span(align(text, room), style))
-                spans.append(Span("  "))
         if not row.selected:
             return tuple(spans)
         # The bar over the whole width, in one style: colours under it are hard to read.
