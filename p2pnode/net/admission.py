@@ -4,15 +4,14 @@ Pure: the time comes in. A connection is judged twice. At accept only its addres
 is a limit on handshakes under way and begun. After the handshake the peer is known, and a known
 one (a bootstrap peer, a wanted one, a validator) passes where a stranger does not: strangers never
 get the last slots, nor more than a few from one address, nor in from an address whose strangers
-were banned again and again.
+offended again and again.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from p2pnode.net.config import NetworkConfig
@@ -44,9 +43,11 @@ class Refusal(Enum):
 @dataclass(slots=True)
 class _Address:
     bucket: TokenBucket
+    """Handshakes it may begin."""
+    points: TokenBucket
+    """What its strangers may still lose."""
     handshakes: int = 0
     strangers: int = 0
-    strikes: deque[float] = field(default_factory=deque)
     bans_count: int = 0
     banned_until_s: float = 0.0
 
@@ -149,8 +150,8 @@ class Admission:
 
     # --- addresses --------------------------------------------------------------------------------
 
-    def strike(self, peer: PeerId, ip: str, now_s: float) -> float:
-        """Note that a peer was banned; its address answers for it when nobody knows the peer.
+    def blame(self, peer: PeerId, ip: str, points: float, now_s: float) -> float:
+        """Note that a peer lost points; its address answers for it when nobody knows the peer.
 
         Returns:
             For how many seconds strangers from the address are refused now; 0 when they are not.
@@ -158,14 +159,9 @@ class Admission:
         address = None if self.is_known(peer) else self._address(ip, now_s)
         if address is None:
             return 0.0
-        strikes = address.strikes
-        strikes.append(now_s)
-        while strikes and (
-            now_s - strikes[0] > self._limits.strike_s or len(strikes) > self._limits.strikes_max
-        ):
-            strikes.popleft()
-        if len(strikes) < self._limits.strikes_max or now_s < address.banned_until_s:
+        if now_s < address.banned_until_s or address.points.take(points, now_s):
             return 0.0
+        address.points = self._points()
         length_s = min(self._ban_s * 2.0 ** min(address.bans_count, 64), self._ban_max_s)
         address.bans_count += 1
         address.banned_until_s = now_s + length_s
@@ -190,13 +186,16 @@ class Admission:
             if len(self._addresses) >= ADDRESSES_MAX:
                 self._forget(now_s)
             bucket = TokenBucket(limits.handshakes_per_s, limits.handshakes_burst_max)
-            address = self._addresses[key] = _Address(bucket)
+            address = self._addresses[key] = _Address(bucket, self._points())
         return address
+
+    def _points(self) -> TokenBucket:
+        return TokenBucket(self._limits.address_points_per_s, self._limits.address_points_max)
 
     def _forget(self, now_s: float) -> None:
         """Make room: first those that are doing nothing and have done nothing."""
         idle = [
-            (now_s < a.banned_until_s, bool(a.strikes), index, ip)
+            (now_s < a.banned_until_s, bool(a.bans_count), index, ip)
             for index, (ip, a) in enumerate(self._addresses.items())
             if not a.handshakes and not a.strangers
         ]

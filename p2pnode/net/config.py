@@ -71,7 +71,7 @@ class NetworkLimits:
     """Frames a peer has begun and not finished, over all streams."""
     rates: Mapping[str, Rate] = field(default_factory=lambda: dict(RATES))
     """What a peer may send of each kind of traffic: lane/0 to lane/2, gossip and requests."""
-    excess_grace_s: float = 10.0
+    excess_grace_s: float = 5.0
     """How long a peer may be slowed without a break before each further second costs score."""
     useless_per_s: float = 20.0
     """Useless gossip a peer may send in a second: an honest one repeats itself at reconnections."""
@@ -97,11 +97,12 @@ class NetworkLimits:
     """Handshakes begun at once from one IP address after silence."""
     connections_max: int = 256
     """All connections."""
-    strikes_max: int = 3
-    """Unknown peers of one IP address banned within `strike_s` until unknown peers from there are
-    refused, for as long as a ban lasts and twice as long each time."""
-    strike_s: float = 3600.0
-    """How long a ban counts against its address."""
+    address_points_max: float = 300.0
+    """Points unknown peers of one IP address may lose together until unknown peers from there are
+    refused, for as long as a ban lasts and twice as long each time. Who takes a new identity after
+    each offence is stopped by nothing else."""
+    address_points_per_s: float = 0.1
+    """How fast these points are forgotten."""
     book_peers_max: int = 1024
     """Peers whose addresses are remembered."""
     exchange_peers_max: int = 64
@@ -120,7 +121,11 @@ class NetworkLimits:
 
     @property
     def peer_bytes_max(self) -> int:
-        """The most one peer can make this node hold: what it sends, and what waits for it."""
+        """The most one peer can make this node hold: what it sends, and what waits for it.
+
+        Without the answers we asked it for: four at a time of each protocol, each of
+        `answer_bytes_max`.
+        """
         answering = self.requests_at_a_time_max * (self.request_bytes_max + self.answer_bytes_max)
         waiting = LANES_COUNT * self.lane_bytes_max + self.gossip_bytes_max
         return self.windows_bytes_max + self.unfinished_bytes_max + answering + waiting

@@ -26,7 +26,7 @@ class Offence:
 
 INVALID_MESSAGE: Final = Offence("invalid_message", 10.0, "a published message that is not valid")
 STREAMS_AT_A_TIME: Final = Offence("streams_at_a_time", 5.0, "more streams at a time than allowed")
-RATE_EXCESS: Final = Offence("rate_excess", 5.0, "a second of sending faster than allowed, slowed")
+RATE_EXCESS: Final = Offence("rate_excess", 20.0, "a second of sending faster than allowed, slowed")
 UNFINISHED_FRAMES: Final = Offence("unfinished_frames", 10.0, "too much begun and not finished")
 USELESS_GOSSIP: Final = Offence(
     "useless_gossip",

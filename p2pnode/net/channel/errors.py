@@ -97,10 +97,22 @@ class WindowOverflowError(ChannelProtocolError):
 class ControlFloodError(ChannelProtocolError):
     """A peer makes us answer faster than it reads the answers."""
 
+    penalty = 100.0
+
     def __init__(self, size_bytes: int, size_bytes_max: int) -> None:
         super().__init__(f"{size_bytes} bytes of answers wait, at most {size_bytes_max} allowed")
         self.size_bytes = size_bytes
         self.size_bytes_max = size_bytes_max
+
+
+class FrameFloodError(ChannelProtocolError):
+    """A peer sends frames that carry nothing, far more than any traffic needs."""
+
+    penalty = 100.0
+
+    def __init__(self, what: str, count_max: int) -> None:
+        super().__init__(f"more than {count_max} {what} in a second")
+        self.count_max = count_max
 
 
 class SilentPeerError(ChannelProtocolError):

@@ -22,6 +22,7 @@ from p2pnode.net.channel.errors import (
     ChannelClosedError,
     ChannelProtocolError,
     ControlFloodError,
+    FrameFloodError,
     SilentPeerError,
     StrayDataError,
     StreamClosedError,
@@ -116,6 +117,7 @@ class Yamux:
         self._heard_s: float | None = None
         self._heard_frames = 0
         self._is_pinged = False
+        self._bare_frames = self._pings_received = 0
         self._idle_since_s: float | None = None
         self._ping_value = 0
         self._ping_open: int | None = None
@@ -172,10 +174,12 @@ class Yamux:
                 if kind == DATA and length:
                     self._begin_body(stream_id, flags, length)
                     continue
+                self._count_bare()
                 if length:
                     self._on_window(stream_id, length)
                 self._on_flags(flags, stream_id, events)
             elif kind == PING:
+                self._count_bare()
                 self._on_ping(flags, length, events)
             elif kind == GO_AWAY:
                 self._close(None)
@@ -183,6 +187,11 @@ class Yamux:
             else:
                 raise UnknownFrameError(kind)
             self._frames_received += 1
+
+    def _count_bare(self) -> None:
+        self._bare_frames += 1
+        if self._bare_frames > self._limits.bare_frames_max:
+            raise FrameFloodError("frames without a body", self._limits.bare_frames_max)
 
     def _begin_body(self, stream_id: int, flags: int, length: int) -> None:
         # Before any of it is held: the window bounds our memory.
@@ -259,6 +268,9 @@ class Yamux:
 
     def _on_ping(self, flags: int, value: int, events: list[Event]) -> None:
         if flags & SYN:
+            self._pings_received += 1
+            if self._pings_received > self._limits.pings_max:
+                raise FrameFloodError("pings", self._limits.pings_max)
             self._answer(PING, ACK, 0, value)
         elif flags & ACK and value == self._ping_open:
             self._ping_open = None
@@ -400,6 +412,7 @@ class Yamux:
         events: list[Event] = []
         if self.is_closed:
             return events
+        self._bare_frames = self._pings_received = 0
         self._tick_liveness(now_s)
         for stream in list(self._streams.values()):
             if not stream.unsent_bytes:

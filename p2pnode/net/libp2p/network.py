@@ -279,17 +279,19 @@ class Libp2pNetwork:
         if self._scores.banned(peer, now_s):
             return
         _log.info("%s loses %g points: %s", ID(peer), points, reason)
+        session = self._sessions.get(peer)
+        if session is not None and points > 0:
+            ip = session.observed_ip
+            if refused_s := self._admission.blame(peer, ip, points, now_s):
+                _event("address_banned", address=ip, for_s=refused_s, reason=reason)
         if not self._scores.penalize(peer, points, now_s, reason):
             return
         until_s = self._scores.banned_until_s(peer)
         _event("peer_banned", peer=str(ID(peer)), for_s=round(until_s - now_s, 1), reason=reason)
         self._book.refuse(peer, until_s=until_s)
-        session = self._sessions.get(peer)
         if session is not None and self._nursery is not None:
             session.reason = f"banned: {reason}"
             self._nursery.start_soon(abort, session.connection)
-            if refused_s := self._admission.strike(peer, session.observed_ip, now_s):
-                _event("address_banned", address=session.observed_ip, for_s=refused_s)
 
     def _score(self, peer: PeerId) -> float:
         return self._scores.score(peer, trio.current_time())

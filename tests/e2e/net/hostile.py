@@ -113,3 +113,32 @@ async def stock_victim(
         raise
     except* Exception as group:
         victim.errors.append(group)
+
+
+class Relay:
+    """A TCP relay that reaches its target from another address of the loopback."""
+
+    def __init__(self, port: int, *, source_ip: str) -> None:
+        self._to_port = port
+        self._source_ip = source_ip
+        self.port = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listener.socket.getsockname()[1]
+        task_status.started()
+        await trio.serve_listeners(self._relay, [listener])
+
+    async def _relay(self, near: trio.SocketStream) -> None:
+        far = await trio.open_tcp_stream("127.0.0.1", self._to_port, local_address=self._source_ip)
+        async with near, far, trio.open_nursery() as nursery:
+            nursery.start_soon(self._copy, near, far)
+            await self._copy(far, near)
+            nursery.cancel_scope.cancel()
+
+    async def _copy(self, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        try:
+            while data := await source.receive_some(65536):
+                await sink.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass

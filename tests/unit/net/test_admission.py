@@ -77,31 +77,38 @@ def test_strangers_never_get_the_reserved_slots() -> None:
 
 
 def test_address_of_banned_strangers_is_refused_to_strangers_only_for_longer_each_time() -> None:
-    door = admission(known=(b"validator",), strikes_max=3)
-    assert [door.strike(b"%d" % n, FAR, n) for n in range(3)] == [0, 0, 60]
+    door = admission(known=(b"validator",), address_points_max=300)
+    assert [door.blame(b"%d" % n, FAR, 100, n) for n in range(4)] == [0, 0, 0, 60]
     assert door.admit(b"new", FAR, 3) is Refusal.ADDRESS_BANNED
     assert isinstance(door.admit(b"validator", FAR, 3), Admitted)
     assert isinstance(door.admit(b"new", "192.0.2.2", 3), Admitted)
-    assert door.banned_addresses(3) == {FAR: 59}
+    assert door.banned_addresses(3) == {FAR: 60}
     assert isinstance(door.admit(b"new", FAR, 63), Admitted)
-    assert door.strike(b"again", FAR, 64) == 120
+    assert [door.blame(b"%d" % n, FAR, 100, 64) for n in range(4)] == [0, 0, 0, 120]
 
 
-def test_bans_long_ago_do_not_count_against_an_address() -> None:
-    door = admission(strikes_max=3, strike_s=100)
-    assert [door.strike(b"%d" % n, FAR, 60 * n) for n in range(6)] == [0] * 6
+def test_offences_long_ago_do_not_count_against_an_address() -> None:
+    door = admission(address_points_max=300, address_points_per_s=0.1)
+    assert [door.blame(b"%d" % n, FAR, 100, 1000 * n) for n in range(10)] == [0] * 10
+
+
+def test_new_identity_after_each_small_offence_does_not_help() -> None:
+    door = admission(address_points_max=300)
+    refused = [door.blame(b"%d" % n, FAR, 25, n) for n in range(14)]
+    assert refused[:12] == [0] * 12
+    assert 60 in refused
 
 
 def test_known_peer_that_is_banned_does_not_shut_out_its_neighbours() -> None:
-    door = admission(known=(b"validator",), strikes_max=1)
-    assert door.strike(b"validator", FAR, 0) == 0
+    door = admission(known=(b"validator",), address_points_max=10)
+    assert door.blame(b"validator", FAR, 100, 0) == 0
     assert isinstance(door.admit(b"new", FAR, 1), Admitted)
 
 
 def test_loopback_is_not_limited_unless_asked_for() -> None:
-    door = admission(handshakes_per_address_max=1, strikes_max=1)
+    door = admission(handshakes_per_address_max=1, address_points_max=10)
     assert [door.begin("127.0.0.1", 0) for _ in range(3)] == [None] * 3
-    assert door.strike(b"1", "::1", 0) == 0
+    assert door.blame(b"1", "::1", 100, 0) == 0
     strict = admission(handshakes_per_address_max=1, config={"limit_loopback": True})
     assert strict.begin("127.0.0.1", 0) is None
     assert strict.begin("127.0.0.1", 0) is Refusal.HANDSHAKES_OF_ADDRESS
@@ -124,8 +131,8 @@ def test_allow_list_is_the_only_way_in() -> None:
 
 
 def test_memory_of_addresses_is_bounded_and_keeps_those_in_use_and_banned() -> None:
-    door = admission(strikes_max=1, handshakes_max=10_000)
-    door.strike(b"1", FAR, 0)
+    door = admission(address_points_max=10, handshakes_max=10_000)
+    door.blame(b"1", FAR, 100, 0)
     door.begin("192.0.2.9", 0)
     for number in range(10_000):
         ip = f"10.{number >> 8}.{number & 255}.1"

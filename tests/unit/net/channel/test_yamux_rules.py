@@ -8,6 +8,7 @@ from p2pnode.net.channel.errors import (
     ChannelClosedError,
     ChannelProtocolError,
     ControlFloodError,
+    FrameFloodError,
     StrayDataError,
     StreamClosedError,
     StreamFinishedError,
@@ -594,15 +595,36 @@ def test_streams_are_limited_by_the_sum_of_windows() -> None:
 
 
 def test_a_peer_that_asks_and_does_not_read_the_answers_is_cut_off() -> None:
-    b = machine(control_bytes_max=1200)
+    b = machine(control_bytes_max=1200, pings_max=1000)
     ping = header(PING, SYN, 0, 1)
     b.receive(100 * ping)
     with pytest.raises(ControlFloodError, match="1212 bytes of answers"):
         b.receive(ping)
-    reader = machine(control_bytes_max=1200)
+    reader = machine(control_bytes_max=1200, pings_max=1000)
     for _ in range(1000):
         reader.receive(ping)
         reader.data_to_send()
+
+
+def test_pings_are_answered_so_many_a_second_and_then_are_a_flood() -> None:
+    b = machine(pings_max=5)
+    ping = header(PING, SYN, 0, 1)
+    for second in range(3):
+        b.receive(5 * ping)
+        b.data_to_send()
+        b.tick(float(second))
+    b.receive(5 * ping)
+    with pytest.raises(FrameFloodError, match="more than 5 pings in a second"):
+        b.receive(ping)
+
+
+def test_frames_that_carry_nothing_are_a_flood_however_they_are_named() -> None:
+    b = machine(bare_frames_max=100)
+    b.receive(header(WINDOW_UPDATE, SYN, 1, 0))
+    b.receive(50 * header(WINDOW_UPDATE, 0, 1, 1))
+    b.receive(49 * header(WINDOW_UPDATE, RST, 7, 0))
+    with pytest.raises(FrameFloodError, match="more than 100 frames without a body"):
+        b.receive(header(WINDOW_UPDATE, 0, 99, 1))
 
 
 def test_opening_and_resetting_streams_without_end_is_a_flood_too() -> None:
