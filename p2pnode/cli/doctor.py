@@ -20,6 +20,14 @@ from p2pnode.cli.passphrase import passphrase_file
 from p2pnode.cli.places import NoNodeError, data_dir, genesis_advice, node_url
 from p2pnode.crypto import peer_id_of
 from p2pnode.errors import ConfigError, P2PNodeError
+from p2pnode.explain import (
+    Condition,
+    NodeFacts,
+    Severity,
+    Situation,
+    explain,
+    explain_node,
+)
 from p2pnode.keys import keystore, sealing
 from p2pnode.keys.keystore import KeyFacts, Purpose
 from p2pnode.keys.place import Place
@@ -29,12 +37,22 @@ from p2pnode.types.genesis import Genesis, chain_id, decode_genesis
 
 DIAL_TIMEOUT_S: Final = 3.0
 """A first peer that does not answer within this is called unreachable."""
+_STATES: Final = {
+    Severity.OK: State.OK,
+    Severity.WARNING: State.WARN,
+    Severity.STALLED: State.FAIL,
+}
 NODE: Final = "node"
 """Name of the finding about the node that runs in the folder."""
 
 
 def doctor(arguments: Namespace, console: Console) -> int:
     """Look at everything, print a line each, and fail if anything fails."""
+    if arguments.nodes and not arguments.network:
+        console.error("--node asks a running node: say --network too")
+        return ExitCode.USAGE
+    if arguments.network:
+        return _network(arguments, console)
     findings: list[Finding] = []
     for finding in examine(arguments):
         findings.append(finding)
@@ -56,6 +74,41 @@ def doctor(arguments: Namespace, console: Console) -> int:
     else:
         console.next(f"p2pnode run {place}")
     return ExitCode.FAILED if worst else ExitCode.OK
+
+
+def _network(arguments: Namespace, console: Console) -> int:
+    """Ask nodes what they see, and say why nothing is final or that all is well."""
+    named = arguments.nodes or [None]
+    urls = [node_url(Namespace(node=name, data=arguments.data)) for name in named]
+    found = explain(Situation(tuple(_ask(url) for url in urls)))
+    if console.json:
+        console.document(
+            {
+                "kind": found.kind.value,
+                "severity": found.severity.value,
+                "sentence": found.sentence,
+                "next_step": found.next_step,
+                "nodes": list(found.nodes),
+            }
+        )
+    else:
+        console.data(found.sentence)
+    if found.next_step:
+        console.say(f"to do: {found.next_step}")
+    console.next(f"p2pnode status --watch --node {urls[0]}")
+    return ExitCode.FAILED if found.severity is Severity.STALLED else ExitCode.OK
+
+
+def _ask(url: str) -> NodeFacts:
+    """Return what a node says, or that it says nothing."""
+    from p2pnode.client import BlockingClient, ClientError
+
+    try:
+        with BlockingClient(url) as client:
+            status = client.status()
+    except ClientError:
+        return NodeFacts(url, condition=Condition.SILENT)
+    return NodeFacts(status.name, status)
 
 
 def examine(arguments: Namespace) -> Iterator[Finding]:
@@ -274,6 +327,10 @@ def _running(status: NodeStatus, config: NodeConfig) -> Iterator[Finding]:
     else:
         hint = "; ".join(status.not_ready_reasons)
         yield Finding(NODE, State.WARN, f"{text}, not ready", hint, numbers)
+    found = explain_node(status)
+    state = _STATES[found.severity]
+    hint = "" if state is State.OK else found.next_step
+    yield Finding("network", state, found.sentence, hint)
     if status.observing:
         hint = "nothing to do: it signs again in the next epoch"
         yield Finding("signer", State.WARN, "observes: its log was lost or is old", hint)

@@ -236,7 +236,20 @@ def make_parser() -> _Parser:
         if name == "install":
             made.add_argument("--user", default="p2pnode", help="who runs it; made if missing")
 
-    command("doctor", "doctor:doctor", "check machine, folder, keys, ports, peers", data, secret)
+    doctor = command(
+        "doctor", "doctor:doctor", "check machine, folder, keys, ports, peers", data, secret
+    )
+    doctor.add_argument(
+        "--network", action="store_true", help="say why nothing is final, from running nodes"
+    )
+    doctor.add_argument(
+        "--node",
+        dest="nodes",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a node's API to ask, with --network; may be given again for others",
+    )
     config = _nested(command("config", "configuration:help", "show settings and their origin"))
     show = _leaf(
         config, "show", "configuration:show", "each setting, and who set it", [shared, data]

@@ -8,6 +8,7 @@ from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import connect, place_options
 from p2pnode.client import BlockingClient
+from p2pnode.explain import Severity, explain_node
 from p2pnode.node.jsonform import to_json
 from p2pnode.node.status import NodeStatus
 from p2pnode.node.units import human_size, parse_duration
@@ -29,6 +30,10 @@ def status(arguments: Namespace, console: Console) -> int:
             console.document(to_json(NodeStatus, found))
         else:
             console.pairs(_rows(found))
+            explained = explain_node(found)
+            console.data(explained.sentence)
+            if explained.next_step:
+                console.say(f"to do: {explained.next_step}")
         place = place_options(arguments)
         console.next(f"p2pnode status --watch{place}", f"p2pnode account ADDR{place}")
     return ExitCode.OK
@@ -44,9 +49,18 @@ def _watch(client: BlockingClient, console: Console, interval_s: float) -> int:
         if console.json:
             console.document(to_json(NodeStatus, found))
         else:
-            console.data(status_line(found, previous, now_s - previous_s))
+            console.data(informant(found, previous, now_s - previous_s))
         previous, previous_s = found, now_s
         console.sleep(interval_s)
+
+
+def informant(found: NodeStatus, previous: NodeStatus | None, elapsed_s: float) -> str:
+    """Return a node in one line; with what is the matter at its end, if anything is."""
+    line = status_line(found, previous, elapsed_s)
+    explained = explain_node(found)
+    if explained.severity is Severity.OK:
+        return line
+    return f"{line}  {explained.severity.value}: {explained.sentence}"
 
 
 def _rows(found: NodeStatus) -> list[tuple[str, object]]:

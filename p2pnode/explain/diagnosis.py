@@ -35,6 +35,9 @@ CLOCK_MS: Final = 1_000
 CAP_SHARE: Final = 0.9
 """An adaptive Δ above this share of its cap can't grow any more to speak of."""
 
+LATE_VIEWS_MIN: Final = 2
+"""One late proposal happens; two in the newest views are a cause."""
+
 ROWS_PER_VALIDATOR: Final = 2
 """Newest views looked at for late proposals, for each validator: two turns."""
 
@@ -129,7 +132,7 @@ class _Diagnostician:
     def _slow(self) -> Diagnosis | None:
         """Late proposals in the newest views, as anybody saw them."""
         late = self._late_rows()
-        if not late:
+        if len({row.view for _, row in late}) < LATE_VIEWS_MIN:
             return None
         proposers = sorted({row.proposer for _, row in late if row.proposer is not None})
         cap_s = max((s.consensus.delta_max_s or 0.0 for s in self._statuses), default=0.0)
@@ -259,11 +262,12 @@ class _Diagnostician:
     def _late_proposer(self) -> Diagnosis | None:
         late = self._late_rows()
         proposers = {row.proposer for _, row in late}
-        if len(late) < 2 or len(proposers) != 1:
+        views_count = len({row.view for _, row in late})
+        if views_count < LATE_VIEWS_MIN or len(proposers) != 1:
             return None
         member = self._net.name(next(iter(proposers)))
         worst_ms = max(row.late_ms or 0 for _, row in late)
-        detail = f"{worst_ms} ms late, {len(late)} skipped views"
+        detail = f"{worst_ms} ms late, {views_count} skipped views"
         return self._warning(Kind.SLOW_PROPOSER, (member,), detail=detail)
 
     # --- all is well -----------------------------------------------------------------------------

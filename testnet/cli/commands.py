@@ -19,7 +19,7 @@ from p2pnode.consensus.registry import load_engine
 from p2pnode.errors import ConfigError, P2PNodeError
 from testnet.cli.progress import progress_bar
 from testnet.cli.request import Connection, RequestFailedError, request
-from testnet.cli.screen import quorum_warning, restart_hint, status_table
+from testnet.cli.screen import quorum_warning, restart_hint, status_line, status_table
 from testnet.folder import (
     Folder,
     NoTestnetError,
@@ -172,6 +172,8 @@ def _end(folder: Folder, *, keep: bool) -> Iterator[str]:
 def status(arguments: Any, console: Console) -> int:
     """Show a testnet."""
     folder = find(arguments.name)
+    if arguments.watch:
+        return _watch(folder, console, arguments.interval)
     answer = request(folder, {"command": "status"})
     if console.json:
         console.document({k: v for k, v in answer.items() if k != "ok"})
@@ -180,6 +182,35 @@ def status(arguments: Any, console: Console) -> int:
     name = f" --name {folder.name}" if arguments.name else ""
     console.next(f"testnet logs -f{name}", f"testnet kill node0{name}", f"testnet down{name}")
     return ExitCode.OK
+
+
+def _watch(folder: Folder, console: Console, interval_s: float) -> int:
+    """Print a line again and again, until interrupted."""
+    before: dict[str, Any] | None = None
+    before_s = 0.0
+    while True:
+        now_s = console.clock()
+        answer = request(folder, {"command": "status"})
+        if console.json:
+            console.document({k: v for k, v in answer.items() if k != "ok"})
+        else:
+            console.data(status_line(answer, before, now_s - before_s))
+        before, before_s = answer, now_s
+        console.sleep(interval_s)
+
+
+def explain(arguments: Any, console: Console) -> int:
+    """Say why nothing is final, or that all is well."""
+    folder = find(arguments.name)
+    answer = request(folder, {"command": "explain"})
+    if console.json:
+        console.document({k: v for k, v in answer.items() if k != "ok"})
+    else:
+        console.data(answer["sentence"])
+    if answer["next_step"]:
+        console.say(f"to do: {answer['next_step']}")
+    console.next(*answer["commands"], "testnet status")
+    return ExitCode.NO_LIVENESS if answer["severity"] == "stalled" else ExitCode.OK
 
 
 def wait(arguments: Any, console: Console) -> int:

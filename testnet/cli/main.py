@@ -26,7 +26,8 @@ testnet runs a network of real nodes on this machine.
   testnet up                                  4 validators, until Ctrl-C
   testnet up --for 30s --load 100 --json      a run of 30 s with a load, and its summary
 
-commands: up · down · status · logs · load · fund · kill · pause · resume · restart · wait · sim
+commands: up · down · status · explain · logs · load · fund · kill · pause · resume · restart · wait
+          sim
 more: testnet --help · testnet COMMAND --help
 """
 
@@ -195,7 +196,10 @@ def _add_others(commands: _Actions, parents: list[_Parser]) -> None:
     down = _add(commands, "down", "commands:down", "end a testnet and remove its files", parents)
     down.add_argument("--all", action="store_true", help="every testnet in this folder")
     down.add_argument("--keep", action="store_true", help="keep the files")
-    _add(commands, "status", "commands:status", "how a testnet is doing", parents)
+    status = _add(commands, "status", "commands:status", "how a testnet is doing", parents)
+    status.add_argument("--watch", action="store_true", help="a line every --interval")
+    status.add_argument("--interval", type=_duration, default=2.0, metavar="2s")
+    _add(commands, "explain", "commands:explain", "why nothing is final, in one sentence", parents)
     logs = _add(commands, "logs", "commands:logs", "what the nodes log", parents)
     logs.add_argument("--node", action="append", default=[], help="only this node")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come")

@@ -134,7 +134,9 @@ def status_table(status: Json) -> str:
             )
         )
     title = f'testnet "{status["name"]}"  seed {status["seed"]}  engine {status["engine"]}'
-    return "\n".join([title, "", *_columns(rows)])
+    explained = status.get("explain")
+    words = [] if explained is None else ["", explained["sentence"]]
+    return "\n".join([title, "", *_columns(rows), *words])
 
 
 def status_line(
@@ -172,6 +174,9 @@ def status_line(
         parts.append(f"cpu {max(0.0, used) / elapsed_s:.0%}")
     if left_s is not None:
         parts.append(f"{max(0.0, left_s):.0f} s left")
+    explained = status.get("explain")
+    if explained is not None and explained["severity"] == "stalled":
+        others.append(explained["sentence"])
     return "  ".join(parts + others)
 
 

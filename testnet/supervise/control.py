@@ -21,6 +21,7 @@ from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError
 from testnet.supervise.fund import fund
 from testnet.supervise.noderun import NodeRun
+from testnet.supervise.situation import explain_json
 from testnet.supervise.supervisor import Supervisor
 
 LINE_BYTES_MAX: Final = 1 << 16
@@ -98,6 +99,9 @@ class ControlServer:
             case "status":
                 await supervisor.look_at_all()
                 return {"ok": True, **status_json(supervisor)}
+            case "explain":
+                await supervisor.look_at_all()
+                return {"ok": True, "name": supervisor.spec.name, **explain_json(supervisor)}
             case "kill":
                 number = int(request.get("signal", signal.SIGKILL))
                 killed = await supervisor.kill(str(request["node"]), number)
@@ -219,4 +223,5 @@ def status_json(supervisor: Supervisor) -> Json:
         "ready_s": supervisor.ready_s,
         "load": supervisor.load_progress,
         "nodes": [node_json(node) for node in supervisor.nodes],
+        "explain": explain_json(supervisor),
     }

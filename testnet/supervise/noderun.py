@@ -58,6 +58,10 @@ class NodeRun:
     cost: Cost = field(default_factory=Cost)
     crash: str = ""
     """How it ended by itself."""
+    changed_s: float = 0.0
+    """When it was killed, paused or found crashed, on Trio's clock; 0 for never."""
+    seen_s: float = 0.0
+    """When it answered last, on Trio's clock; 0 for never."""
 
     @property
     def ready(self) -> bool:

@@ -196,6 +196,7 @@ class Supervisor:
         node = self.node(name)
         process = running(node)
         node.state = NodeState.KILLED
+        node.changed_s = trio.current_time()
         signal_process(process.pid, process.started, number)
         if number != signal.SIGKILL:
             signal_process(process.pid, process.started, signal.SIGCONT)
@@ -220,6 +221,7 @@ class Supervisor:
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGSTOP)
         node.state = NodeState.PAUSED
+        node.changed_s = trio.current_time()
         return node
 
     def resume(self, name: str) -> NodeRun:
@@ -285,6 +287,7 @@ class Supervisor:
         node.answers = False
         if node.state not in (NodeState.KILLED, NodeState.STOPPED):
             node.state = NodeState.CRASHED
+            node.changed_s = trio.current_time()
             node.crash = self._crash(node, process)
             self.notices(f"{node.plan.name} {node.crash}")
             self.write_manifest()
@@ -321,6 +324,7 @@ class Supervisor:
         with contextlib.suppress(ClientError):
             status = await node.client.status()
             node.status = status
+            node.seen_s = trio.current_time()
             node.cost.sent(status.bytes_sent)
             self.seen.status(node.plan.name, status)
 

@@ -1,0 +1,73 @@
+"""A testnet as `p2pnode.explain` wants it: what the nodes say, and what their supervisor knows."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import trio
+
+from p2pnode.explain import Condition, Explanation, Kind, NodeFacts, Situation, explain
+from testnet.supervise.noderun import NodeRun, NodeState
+from testnet.supervise.supervisor import Supervisor
+
+ANSWER_S: Final = 5.0
+"""A node whose last status is older than this does not answer."""
+
+_CONDITIONS: Final = {
+    NodeState.PAUSED: Condition.PAUSED,
+    NodeState.KILLED: Condition.KILLED,
+    NodeState.CRASHED: Condition.CRASHED,
+    NodeState.STOPPED: Condition.KILLED,
+    NodeState.STARTING: Condition.SILENT,
+}
+
+
+def situation(supervisor: Supervisor) -> Situation:
+    """Return what is known of a testnet now; asks no node."""
+    now_s = trio.current_time()
+    return Situation(tuple(_facts(node, now_s) for node in supervisor.nodes))
+
+
+def _facts(node: NodeRun, now_s: float) -> NodeFacts:
+    condition = _CONDITIONS.get(node.state, Condition.ANSWERS)
+    since_s = now_s - node.changed_s if node.changed_s else None
+    if condition is Condition.ANSWERS and now_s - node.seen_s > ANSWER_S:
+        condition, since_s = Condition.SILENT, now_s - node.seen_s if node.seen_s else None
+    validator = node.plan.index if "validator" in node.plan.roles else None
+    return NodeFacts(node.plan.name, node.status, condition, since_s, validator)
+
+
+def explain_json(supervisor: Supervisor) -> dict[str, Any]:
+    """Return why nothing is final in a testnet, or that all is well."""
+    found = explain(situation(supervisor))
+    return {
+        "kind": found.kind.value,
+        "severity": found.severity.value,
+        "sentence": found.sentence,
+        "next_step": found.next_step,
+        "nodes": list(found.nodes),
+        "commands": _commands(supervisor, found),
+    }
+
+
+def _commands(supervisor: Supervisor, found: Explanation) -> list[str]:
+    """Return the commands that mend it, or show more."""
+    states = {node.plan.name: node.state for node in supervisor.nodes}
+    match found.kind:
+        case Kind.WELL | Kind.IDLE:
+            return []
+        case Kind.PARTITION | Kind.ISOLATED | Kind.SLOW_LINK:
+            return ["testnet heal"]
+        case Kind.DISK:
+            return [f"testnet restart {' '.join(found.nodes)}"]
+        case Kind.TOO_FEW | Kind.DEGRADED | Kind.UNKNOWN:
+            paused = [n for n in found.nodes if states.get(n) is NodeState.PAUSED]
+            ended = [n for n in found.nodes if n not in paused and n in states]
+            return [
+                f"testnet {verb} {' '.join(names)}"
+                for verb, names in (("resume", paused), ("restart", ended))
+                if names
+            ]
+        case _:
+            named = [n for n in found.nodes if n in states]
+            return [f"testnet logs -f --node {named[0]}" if named else "testnet logs -f"]
