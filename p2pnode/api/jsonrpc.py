@@ -7,6 +7,7 @@ carries its kind in `data.kind`: clients tell errors apart by it, never by the m
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -106,7 +107,7 @@ class Dispatcher:
             if size_bytes > self._limits.answer_bytes_max:
                 if not _is_notification(call):
                     text = f"the answer has over {self._limits.answer_bytes_max} bytes already"
-                    answers.append(error_answer(_id_of(call), TOO_LARGE, text, "answer_too_large"))
+                    answers.append(error_answer(id_of(call), TOO_LARGE, text, "answer_too_large"))
                 continue
             answer = await self._answer_call(call, limiter)
             if answer is not None:
@@ -120,8 +121,8 @@ class Dispatcher:
         """Answer one call; a notification is carried out and answered by nothing."""
         refusal = _flaw(call)
         if refusal is not None:
-            return error_answer(_id_of(call), INVALID_REQUEST, refusal, "invalid_request")
-        id = _id_of(call)
+            return error_answer(id_of(call), INVALID_REQUEST, refusal, "invalid_request")
+        id = id_of(call)
         method = self._methods.get(call["method"])
         if limiter is not None and not limiter.take(1.0 if method is None else method.cost):
             return None if _is_notification(call) else rate_answer(id, limiter)
@@ -164,12 +165,16 @@ def _flaw(call: Json) -> str | None:
 
 def _is_id(id: Json) -> bool:
     # bool is an int and no id; a long text would come back as often as it is asked.
+    # 1e999 is read as infinity, which no JSON can say.
     if isinstance(id, str):
         return len(id) <= 256
-    return id is None or (isinstance(id, (int, float)) and not isinstance(id, bool))
+    if isinstance(id, float):
+        return math.isfinite(id)
+    return id is None or (isinstance(id, int) and not isinstance(id, bool))
 
 
-def _id_of(call: Json) -> Json:
+def id_of(call: Json) -> Json:
+    """Return a call's id, null where it has none or one that may not be sent back."""
     id = call.get("id") if isinstance(call, dict) else None
     return id if _is_id(id) else None
 

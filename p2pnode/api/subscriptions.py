@@ -29,7 +29,7 @@ from typing import Any, Final
 import trio
 from starlette.websockets import WebSocket
 
-from p2pnode.api.jsonrpc import INVALID_PARAMS, TOO_LARGE, Dispatcher, error_answer
+from p2pnode.api.jsonrpc import INVALID_PARAMS, TOO_LARGE, Dispatcher, error_answer, id_of
 from p2pnode.api.limiter import limiter_of
 from p2pnode.api.view import NodeView
 from p2pnode.node.jsonform import Json, to_json
@@ -269,8 +269,7 @@ def _subscription(body: bytes) -> tuple[Json, Json] | None:
         return None
     if not isinstance(call, dict) or call.get("method") != "subscribe":
         return None
-    id = call.get("id")
-    return (id if isinstance(id, (str, int)) else None), call.get("params")
+    return id_of(call), call.get("params")
 
 
 def _wish(params: Json) -> tuple[str, float] | str:

@@ -36,6 +36,15 @@ async def test_a_call_is_answered_with_its_id() -> None:
     assert answer["result"]["height"] == 812
 
 
+@pytest.mark.parametrize("id", ["1e999", "-1e999", '"' + "x" * 257 + '"', "[]", "true"])
+async def test_an_id_that_can_not_be_sent_back_is_refused_and_answered_with_null(id: str) -> None:
+    # 1e999 is read as infinity, and would come back as `Infinity`, which is no JSON.
+    body = f'{{"jsonrpc": "2.0", "id": {id}, "method": "status"}}'.encode()
+    answer = await ask(FakeNode(), body)
+    assert answer["id"] is None
+    assert answer["error"]["code"] == -32600
+
+
 async def test_every_method_without_parameters_answers() -> None:
     for name, method in METHODS.items():
         if not any(parameter.required for parameter in method.parameters):

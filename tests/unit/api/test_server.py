@@ -391,6 +391,17 @@ async def test_a_reader_slower_than_the_log_is_dropped() -> None:
     assert caught.value.reason.code == 1013
 
 
+async def test_an_endless_id_of_a_subscription_does_not_come_back() -> None:
+    async with served(FakeNode()) as url, socket(url) as ws:
+        call = {"jsonrpc": "2.0", "id": "x" * 300, "method": "subscribe", "params": ["blocks"]}
+        await ws.send_message(json.dumps(call))
+        assert json.loads(await ws.get_message()) == {
+            "jsonrpc": "2.0",
+            "id": None,
+            "result": "blocks",
+        }
+
+
 async def test_a_socket_subscribes_to_a_topic_once() -> None:
     async with served(FakeNode()) as url, socket(url) as ws:
         await ws.send_message(SUBSCRIBE)
