@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.net.hub import HubStatistics as HubStatistics
 from p2pnode.net.hub import MemoryHub as MemoryHub
 from p2pnode.net.link import Call, Link
@@ -234,6 +234,8 @@ class MemoryNetwork:
         try:
             answer = await handler(peer, body)
         except P2PNodeError as error:
+            if isinstance(error, RemoteProtocolError):
+                self.penalize(peer, error.penalty, f"request: {error}")
             self._reply(peer, call, None, f"{type(error).__name__} there")
         except Exception as error:
             if self.hub.on_bug is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from p2pnode.errors import P2PNodeError, RemoteProtocolError
+from p2pnode.errors import P2PNodeError
 from p2pnode.ports import Network, PeerId, Store
 from p2pnode.sync import catchup, fetcher
 from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
@@ -98,6 +98,7 @@ class StoreServer:
 
         Raises:
             AllowanceSpentError: The peer took too much lately.
+            RemoteProtocolError: It is no request.
         """
         self._check(peer)
         return self._charge(peer, self._fetch(body))
@@ -118,15 +119,12 @@ class StoreServer:
         return answer
 
     def _fetch(self, body: bytes) -> bytes:
-        try:
-            names = decode_list(
-                body,
-                size_bytes_max=8192,
-                count_max=fetcher.DIGESTS_MAX,
-                item_bytes_max=fetcher.NAME_BYTES,
-            )
-        except RemoteProtocolError:
-            return encode_list([])
+        names = decode_list(
+            body,
+            size_bytes_max=8192,
+            count_max=fetcher.DIGESTS_MAX,
+            item_bytes_max=fetcher.NAME_BYTES,
+        )
         answer: list[bytes] = []
         size = 0
         for name in names:

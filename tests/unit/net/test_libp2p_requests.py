@@ -210,22 +210,27 @@ async def test_server_answers_in_turn_and_outlives_its_handlers() -> None:
             raise P2PNodeError("not for you")
         if body == b"crash":
             raise KeyError("a bug")
+        if body == b"nonsense":
+            raise RemoteProtocolError("no request")
         return body.upper()
 
     near, far = stream_pair()
+    blamed: list[tuple[bytes, float, str]] = []
     server = RequestServer(
         LIMITS,
         free_meters(LIMITS),
         accepts=lambda peer: True,
-        penalize=lambda peer, points, reason: None,
+        penalize=lambda *blame: blamed.append(blame),
     )
     decoder = FrameDecoder(1000)
     answers: list[bytes] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve, far, handler)
-        await near.write(b"".join(map(frame, [b"a", b"refuse", b"crash", b"b"])))
-        while len(answers) < 4:
+        await near.write(b"".join(map(frame, [b"a", b"refuse", b"crash", b"nonsense", b"b"])))
+        while len(answers) < 5:
             answers += decoder.feed(await near.read())
         nursery.cancel_scope.cancel()
-    assert answers == [b"\0A", b"\1not for you", b"\1internal error", b"\0B"]
+    assert answers == [b"\0A", b"\1not for you", b"\1internal error", b"\1no request", b"\0B"]
     assert server.handler_errors == 1
+    # Refusals and bugs are ours; what is no request is the fault of who asks.
+    assert blamed == [(far.peer, 10.0, "request: no request")]

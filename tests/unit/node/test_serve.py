@@ -138,10 +138,11 @@ async def test_what_does_not_fit_is_left_empty_and_what_follows_is_not() -> None
     assert [len(data) for data in answer] == [len(big), 0, 9]
 
 
-async def test_too_many_names_get_nothing() -> None:
+async def test_too_many_names_are_no_request() -> None:
     store = store_of((), ROWS)
     names = [BATCH + b"b" * 32] * (DIGESTS_MAX + 1)
-    assert await StoreServer(store).fetch(PEER, encode_list(names)) == encode_list([])
+    with pytest.raises(codec.WrongShapeError):
+        await StoreServer(store).fetch(PEER, encode_list(names))
     assert len(await fetched(store, *names[:-1])) == DIGESTS_MAX
 
 
