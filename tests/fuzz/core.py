@@ -17,12 +17,15 @@ from p2pnode import codec, crypto
 from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
 from p2pnode.node.core import Core
+from p2pnode.node.serve import StoreServer
+from p2pnode.store.memory import MemoryLog, MemoryStore
 from p2pnode.sync import catchup, fetcher
 from p2pnode.types import effects as fx
 from p2pnode.types.effects import Lane
-from p2pnode.types.messages import decode_frame
+from p2pnode.types.messages import Summary, decode_frame
 from p2pnode.types.transaction import MalformedTransactionError, decode_transaction
 from tests.cluster import MS, STRANGER, Cluster, S, Shell
+from tests.fuzz import shapes
 from tests.fuzz.mutate import Inner, Mutator, Tree, close_tree, open_tree
 
 VICTIM, HOSTILE = 0, 3
@@ -35,7 +38,21 @@ KINDS = {
     6: "statements",
     7: "transactions",
 }
+STATEMENTS = {1: "batch certificate", 2: "result certificate", 3: "evidence"}
+"""Kinds of statements, each a handler of its own behind the message that carries them."""
+ANSWERS = {"answer to blocks": catchup.PROTOCOL, "answer to fetch": fetcher.PROTOCOL}
+HANDLERS = (
+    *(name for code, name in KINDS.items() if code != 6),
+    *STATEMENTS.values(),
+    "published",
+    "submitted",
+    *ANSWERS,
+)
+"""What `CoreFuzz.throw` can be told to throw alone."""
+BLAMELESS = ("published", "submitted")
+"""Handlers whose senders the core can't blame: the network's validator has, or a client sends."""
 SAMPLES_MAX = 200
+ENVELOPE_HEAD = bytes.fromhex("d28443a10127a0")
 
 
 @dataclass(slots=True)
@@ -44,6 +61,8 @@ class Report:
 
     mutants: dict[str, int] = field(default_factory=dict)
     """By kind."""
+    passed: dict[str, int] = field(default_factory=dict)
+    """Of them, how many have the shape of a message (`shapes`, not the decoder under test)."""
     decoded: int = 0
     """Of the frames: past the decoder."""
     frames: int = 0
@@ -57,6 +76,11 @@ class Report:
     def decoded_share(self) -> float:
         """Share of frames that passed the decoder."""
         return self.decoded / max(1, self.frames)
+
+    def count(self, kind: str, *, passed: bool) -> None:
+        """Count a mutant."""
+        self.mutants[kind] = self.mutants.get(kind, 0) + 1
+        self.passed[kind] = self.passed.get(kind, 0) + passed
 
 
 def sizes(core: Core) -> dict[str, tuple[int, int]]:
@@ -123,6 +147,9 @@ class CoreFuzz:
         self.victim, self.hostile = self.cluster.shells[VICTIM], self.cluster.shells[HOSTILE]
         self._honest = [shell.peer for shell in self.cluster.shells[:HOSTILE]]
         self._messages: dict[int, list[Tree]] = {code: [] for code in KINDS}
+        self._statements: dict[int, list[Tree]] = {code: [] for code in STATEMENTS}
+        self._mangled: str | None = None
+        """The protocol whose answers are mutants; None for all."""
         self._published: list[bytes] = []
         self._requests: list[tuple[str, bytes]] = []
         self._raws: list[bytes] = []
@@ -160,6 +187,7 @@ class CoreFuzz:
                         tree = open_tree(item)
                         self.mutator.learn(tree)
                         self._remember(known, tree)
+                        self._note_statements(tree)
             case fx.TopicIn(_, _, data) if shell is not self.victim:
                 self._remember(self._published, data)
 
@@ -168,6 +196,15 @@ class CoreFuzz:
             known.append(item)
         else:
             known[self.rng.randrange(SAMPLES_MAX)] = item
+
+    def _note_statements(self, tree: Tree) -> None:
+        match tree:
+            case [6, list(statements)]:
+                for statement in statements:
+                    if isinstance(statement, Inner) and isinstance(statement.tree, list):
+                        code = statement.tree[0]
+                        assert isinstance(code, int)
+                        self._remember(self._statements[code], [6, [statement]])
 
     def _note_request(self, sender: Shell, effect: fx.Request) -> None:
         self._remember(self._requests, (effect.protocol, effect.body))
@@ -197,22 +234,38 @@ class CoreFuzz:
     # --- mutants ---------------------------------------------------------------------------------
 
     def run(self, mutants: int) -> Report:
-        """Throw mutants, honest traffic between them, and judge.
+        """Throw mutants of everything, honest traffic between them, and judge.
 
         Args:
             mutants: How many.
         """
-        cluster, report = self.cluster, self.report
-        throw: list[tuple[str, Callable[[], None]]] = [("frame", self._frame)] * 12 + [
-            ("published", self._publish),
-            ("submitted", self._submit),
-            ("served", self._serve),
+        self.throw(mutants)
+        return self.judge()
+
+    def throw(self, mutants: int, only: str | None = None) -> None:
+        """Throw mutants, and honest traffic between them.
+
+        Args:
+            mutants: How many.
+            only: One of `HANDLERS`; everything without it.
+        """
+        if only in ANSWERS:
+            self._throw_answers(mutants, only)
+            return
+        actions: list[Callable[[], None]] = [self._frame] * 12 + [
+            self._publish,
+            self._submit,
+            self._serve,
         ]
+        if only == "published":
+            actions = [self._publish]
+        elif only == "submitted":
+            actions = [self._submit]
+        elif only is not None:
+            actions = [lambda: self._frame(only)]
+        cluster = self.cluster
         for number in range(mutants):
-            name, action = self.rng.choice(throw)
-            if name != "frame":
-                report.mutants[name] = report.mutants.get(name, 0) + 1
-            action()
+            self.rng.choice(actions)()
             if number % 10 == 0:
                 cluster.run(10 * MS)
             if number % 100 == 0:
@@ -221,10 +274,33 @@ class CoreFuzz:
             if number % 600 == 300:
                 self._deaf_until_ns = cluster.time_ns + S // 4
         self._deaf_until_ns = 0
-        self._judge()
-        return report
 
-    def _judge(self) -> None:
+    def _throw_answers(self, mutants: int, kind: str) -> None:
+        """Let the victim begin anew, alone with the hostile node, until it has asked enough."""
+        cluster, victim, report = self.cluster, self.victim, self.report
+        self._mangled = ANSWERS[kind]
+        until = report.mutants.get(kind, 0) + mutants
+        cluster.run(S)
+        for shell in cluster.shells[1:HOSTILE]:
+            shell.stop()
+        level = self.hostile.height
+        told = Summary(self.hostile.core.ordering.host.epoch.number, level, b"")
+        born = 0
+        while (count := report.mutants.get(kind, 0)) < until:
+            if victim.height >= level or count - born >= 100 or not victim.lives:
+                victim.stop()
+                victim.store, victim.log = MemoryStore(), MemoryLog()
+                victim.start()
+                born = count
+            victim.frame(self.hostile.peer, told)
+            cluster.run(S)
+            self._note_sizes()
+        for shell in cluster.shells[1:HOSTILE]:
+            shell.start()
+        self._mangled = None
+
+    def judge(self) -> Report:
+        """Let calm return: all catch up, make transactions final, and blame nobody honest."""
         cluster, report = self.cluster, self.report
         self._lossy = False
         cluster.run(5 * S)
@@ -238,6 +314,7 @@ class CoreFuzz:
         assert honest == [], f"honest nodes were blamed: {honest[:3]}"
         report.penalties = len(cluster.penalties)
         report.height = self.victim.height
+        return report
 
     def _note_sizes(self) -> None:
         for name, (size, bound) in sizes(self.victim.core).items():
@@ -248,29 +325,54 @@ class CoreFuzz:
     def _peer(self) -> bytes:
         return self.hostile.peer if self.rng.random() < 0.7 else STRANGER
 
-    def _frame(self) -> None:
-        codes = [code for code, known in self._messages.items() if known]
-        code = self.rng.choice(codes)
-        name = KINDS[code]
-        self.report.mutants[name] = self.report.mutants.get(name, 0) + 1
-        tree = self.rng.choice(self._messages[code])
+    def _frame(self, only: str | None = None) -> None:
+        name, tree = self._sample(only)
         chance = self.rng.random()
         if chance < 0.05:
             data = codec.encode([close_tree(tree)])  # a replay, by somebody else
         elif chance < 0.15:
             data = self.mutator.bytes_of(codec.encode([close_tree(tree)]))
         else:
-            tree = self.mutator.change(tree, self.rng.choice((1, 1, 1, 2, 3)))
+            inside = tree[1] if name in STATEMENTS.values() and isinstance(tree, list) else tree
+            changed = self.mutator.change(inside, self.rng.choice((1, 1, 1, 2, 3)))
+            tree = [6, changed] if inside is not tree else changed
             if self.rng.random() < 0.6:
                 self._sign(tree)
             data = codec.encode([close_tree(tree)])
+        passed = shapes.passes(shapes.FRAME, data)
+        self.report.count(name, passed=passed)
         self.report.frames += 1
         try:
             decode_frame(data)
-            self.report.decoded += 1
+            decoded = True
         except RemoteProtocolError:
-            pass
+            decoded = False
+        assert decoded is passed, f"the decoder and the shape do not agree on {data.hex()}"
+        self.report.decoded += decoded
         self.victim.input(fx.FrameIn(self._peer(), data))
+
+    def _sample(self, only: str | None) -> tuple[str, Tree]:
+        """Return a true message, and the name it is counted under."""
+        for code, name in STATEMENTS.items():
+            if name == only:
+                if code == 3:
+                    return name, [6, [Inner(self._evidence())]]
+                return name, self.rng.choice(self._statements[code])
+        codes = [c for c, known in self._messages.items() if known and only in (None, KINDS[c])]
+        code = self.rng.choice(codes)
+        return KINDS[code], self.rng.choice(self._messages[code])
+
+    def _evidence(self) -> Tree:
+        """Return evidence made of two votes of any kind, as if the hostile one had signed both."""
+        found: list[Tree] = []
+        epoch = 0
+        while len(found) < 4:
+            match self.rng.choice(self._messages[1]):
+                case [1, int(epoch), [_, body, _], _, _]:
+                    data = close_tree(body)
+                    assert isinstance(data, bytes)
+                    found += [body, self._signature("engine/simplex/1", epoch, data)]
+        return [3, epoch, HOSTILE, b"engine/simplex/1", *found]
 
     def _sign(self, tree: Tree) -> None:
         """Sign what the hostile validator can sign, so that the mutant passes the signature."""
@@ -290,6 +392,12 @@ class CoreFuzz:
                 raw = close_tree(result)
                 assert isinstance(raw, bytes)
                 tree[3], tree[4] = HOSTILE, self._signature("result", epoch, raw)
+            case [6, [Inner(tree=[3, int(epoch), *_] as fields)]] if len(fields) == 8:
+                # Bodies changed, and signed again: true evidence when they still share a slot.
+                for at in (4, 6):
+                    body = close_tree(fields[at])
+                    if isinstance(body, bytes):
+                        fields[at + 1] = self._signature("engine/simplex/1", epoch, body)
 
     def _repack(self, header: list[Tree], data: Tree) -> None:
         """Make a batch's header fit its data, as far as both are of the right form."""
@@ -319,23 +427,40 @@ class CoreFuzz:
         else:
             value = codec.decode(data, size_bytes_max=1 << 20)
             data = codec.encode(close_tree(self.mutator.change(open_tree(value))))
+        self.report.count("published", passed=shapes.passes(shapes.PUBLISHED, data))
         # Everybody forwards it in good faith.
         forwarder = self.rng.choice(self.cluster.shells).peer
         self.victim.input(fx.TopicIn(self.cluster.topic, forwarder, data))
 
     def _submit(self) -> None:
         raws = tuple(
-            self.mutator.bytes_of(raw) if self.rng.random() < 0.8 else raw
+            self._changed_envelope(raw)
             for raw in self.rng.choices(self._raws, k=self.rng.randrange(1, 5))
         )
         ticket = self.cluster.ticket()
         self.victim.input(fx.SubmitIn(ticket, raws))
         assert len(self.victim.replies.pop(ticket)) == len(raws)
         for raw in raws:
-            try:
+            with contextlib.suppress(MalformedTransactionError):
                 decode_transaction(raw)
-            except MalformedTransactionError:
-                continue
+        self.report.count("submitted", passed=any(_is_envelope(raw) for raw in raws))
+
+    def _changed_envelope(self, raw: bytes) -> bytes:
+        """Change bytes of an envelope, or its fields, and sign those anew."""
+        chance = self.rng.random()
+        if chance < 0.1:
+            return raw
+        if chance < 0.4:
+            return self.mutator.bytes_of(raw)
+        payload, _ = shapes.read_at(raw, len(ENVELOPE_HEAD))
+        assert isinstance(payload, bytes)
+        changed = close_tree(
+            self.mutator.change(open_tree(codec.decode(payload, size_bytes_max=4096)))
+        )
+        payload = codec.encode(codec.encode(changed))
+        key = self.rng.choice(self.cluster.accounts)
+        signature = key.sign(b"\x84\x6aSignature1\x43\xa1\x01\x27\x40" + payload)
+        return ENVELOPE_HEAD + payload + b"\x58\x40" + signature
 
     def _serve(self) -> None:
         """Ask the victim for nonsense."""
@@ -349,22 +474,43 @@ class CoreFuzz:
             body = codec.encode(close_tree(self.mutator.change(tree)))
         server = self.victim.server
         handler = {catchup.PROTOCOL: server.blocks, fetcher.PROTOCOL: server.fetch}[protocol]
+        shape = {catchup.PROTOCOL: shapes.BLOCKS_REQUEST, fetcher.PROTOCOL: shapes.NAMES}[protocol]
+        self.report.count("served", passed=shapes.passes(shape, body))
         call = handler(STRANGER, body)
         with contextlib.suppress(StopIteration, P2PNodeError):
             call.send(None)
 
     def _answer(self, protocol: str, body: bytes) -> bytes | None:
         """Answer a request of the victim's: truly, not at all, or with a mutant."""
-        self.report.mutants["answer"] = self.report.mutants.get("answer", 0) + 1
         script = self.cluster.answering.pop(self.hostile.peer)
+        self.hostile.server = StoreServer(self.hostile.store)  # with its whole allowance
         answer = self.cluster.serve(self.hostile.peer, protocol, self.victim.peer, body)
         self.cluster.answering[self.hostile.peer] = script
         chance = self.rng.random()
-        if answer is None or chance < 0.2:
-            return None
-        if chance < 0.3:
+        if self._mangled not in (None, protocol) or (answer is not None and chance < 0.02):
             return answer
-        if chance < 0.5:
-            return self.mutator.bytes_of(answer)
-        tree = open_tree(codec.decode(answer, size_bytes_max=1 << 22))
-        return codec.encode(close_tree(self.mutator.change(tree, self.rng.choice((1, 2, 3)))))
+        shape = shapes.BLOCKS_ANSWER if protocol == catchup.PROTOCOL else shapes.THINGS
+        if answer is not None and chance < 0.8:
+            tree = open_tree(codec.decode(answer, size_bytes_max=1 << 22))
+            answer = codec.encode(close_tree(self.mutator.change(tree, self.rng.choice((1, 2, 3)))))
+        elif answer is not None and chance < 0.95:
+            answer = self.mutator.bytes_of(answer)
+        else:
+            answer = None
+        passed = answer is not None and shapes.passes(shape, answer, size_bytes_max=1 << 22)
+        self.report.count(f"answer to {protocol}", passed=passed)
+        return answer
+
+
+def _is_envelope(raw: bytes) -> bool:
+    """Tell whether bytes are a COSE_Sign1 as wire.md says: head, payload, signature."""
+    if not raw.startswith(ENVELOPE_HEAD) or len(raw) > 4096:
+        return False
+    try:
+        payload, at = shapes.read_at(raw, len(ENVELOPE_HEAD))
+        assert isinstance(payload, bytes)
+        shapes.read(payload)
+        signature, at = shapes.read_at(raw, at)
+    except (shapes.NoDocumentError, AssertionError):
+        return False
+    return at == len(raw) and isinstance(signature, bytes) and len(signature) == 64
