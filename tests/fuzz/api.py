@@ -273,10 +273,20 @@ class ApiFuzz:
             headers.append((rng.choice((b"host", b"origin")), rng.randbytes(9)))
         gone = rng.random() < 0.05
         scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-            "scheme": "http", "path": "/rpc", "raw_path": b"/rpc", "query_string": b"",
-            "root_path": "", "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
-        }  # fmt: skip
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/rpc",
+            "raw_path": b"/rpc",
+            "query_string": b"",
+            "root_path": "",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+            "state": {},
+        }
         sent: list[Any] = []
 
         async def receive() -> dict[str, Any]:
