@@ -149,6 +149,7 @@ class NetworkFuzz:
             lane_counters=self.network._lane_counters,
             traffic=Traffic(),
             penalize=self.network.penalize,
+            blame=self.network._blame,
         )
         self._session._nursery = self._nursery
         self.network._sessions[self.peer] = self._session
@@ -230,7 +231,7 @@ class NetworkFuzz:
         stream = _NetStream(
             self._connection, [_line(HELLO) + _line(protocol.encode() + b"\n"), *pieces]
         )
-        await self.network._on_stream(stream)
+        await self.network._inbound.on_stream(stream)
         return stream
 
     def _cut(self, data: bytes) -> list[bytes]:
@@ -244,7 +245,7 @@ class NetworkFuzz:
 
     async def _lines(self) -> bool:
         rng = self.rng
-        names = [name.decode() for name in self.network._handlers]
+        names = [name.decode() for name in self.network._inbound.handlers]
         lines = [HELLO] * (rng.random() < 0.9)
         for _ in range(rng.randrange(1, 12)):
             name = rng.choice(names).encode() + b"\n"
@@ -260,7 +261,7 @@ class NetworkFuzz:
         if rng.random() < 0.1:
             data = self._mutator.bytes_of(data)
         stream = _NetStream(self._connection, self._cut(data))
-        await self.network._on_stream(stream)
+        await self.network._inbound.on_stream(stream)
         # Past the decoder: the first line is the right one, and a second line is whole.
         start = len(_line(HELLO))
         size = data[start] if len(data) > start else 255
@@ -439,7 +440,7 @@ class NetworkFuzz:
         self._connection.script = [_line(HELLO) + _line(protocol), data]
         self._session._pools.clear()
         if name == "peers":
-            await self.network._exchange(self._session)
+            await self.network._exchange.ask(self._session)
         else:
             with suppress(RequestFailedError):
                 await self._session.ask(name, b"", 1.0)
@@ -447,14 +448,20 @@ class NetworkFuzz:
 
 
 @asynccontextmanager
-async def network_fuzz(seed: int) -> AsyncIterator[NetworkFuzz]:
-    """Set up a network that does not listen."""
+async def network_fuzz(seed: int, chain: bytes | None = None) -> AsyncIterator[NetworkFuzz]:
+    """Set up a network that does not listen.
+
+    Args:
+        seed: Decides everything.
+        chain: The chain id in the names of protocols; without it, one of its own.
+    """
     rng = random.Random(f"fuzz/network/{seed}")
-    network = Libp2pNetwork(NetworkConfig(seed=rng.randbytes(32), chain=rng.randbytes(32)))
+    network = Libp2pNetwork(NetworkConfig(seed=rng.randbytes(32), chain=chain or rng.randbytes(32)))
     StoreServer(_store(), lambda: int(trio.current_time() * 1e9)).attach(network)
     async with trio.open_nursery() as nursery:
         network._nursery = nursery
-        network._listening = "/ip4/127.0.0.1/tcp/4000"
+        network._inbound.begin(nursery)
+        network._exchange.listening = "/ip4/127.0.0.1/tcp/4000"
         await network._gossip.subscribe(
             transaction_topic(0), lambda peer, data: Verdict(int(judge_transactions(data)))
         )

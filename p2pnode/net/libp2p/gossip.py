@@ -252,6 +252,7 @@ class Gossip:
             raise MalformedRpcError(f"{len(subscriptions)} subscriptions in one RPC")
         if len(rpc.publish) > _PUBLISH_PER_RPC_MAX:
             raise MalformedRpcError(f"{len(rpc.publish)} messages in one RPC")
+        _check_texts(rpc)
         for subscription in subscriptions:
             if subscription.subscribe:
                 await self._subscribed(peer, subscription.topicid)
@@ -363,6 +364,23 @@ class Gossip:
         mesh = self._router.mesh.get(topic)
         if mesh is not None:
             mesh.discard(peer)
+
+
+def _check_texts(rpc: rpc_pb2.RPC) -> None:
+    """Refuse topics that are no UTF-8: protobuf gives them as bytes and takes none of them back.
+
+    Raises:
+        MalformedRpcError: There is one.
+    """
+    control = rpc.control
+    topics: list[object] = [s.topicid for s in rpc.subscriptions]
+    for message in rpc.publish:
+        topics += message.topicIDs
+    for part in (control.ihave, control.graft, control.prune):
+        topics += [entry.topicID for entry in part]
+    for topic in topics:
+        if not isinstance(topic, str):
+            raise MalformedRpcError(f"a topic that is no UTF-8: {topic!r:.80}")
 
 
 def _signature_holds(message: rpc_pb2.Message) -> bool:
