@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import trio
 
-from p2pnode.explain import Condition, Explanation, Kind, NodeFacts, Situation, explain
+from p2pnode.explain import Condition, Explanation, Kind, LinkFacts, NodeFacts, Situation, explain
 from testnet.supervise.noderun import NodeRun, NodeState
 from testnet.supervise.supervisor import Supervisor
 
@@ -26,6 +27,22 @@ def situation(supervisor: Supervisor) -> Situation:
     """Return what is known of a testnet now; asks no node."""
     now_s = trio.current_time()
     return Situation(tuple(_facts(node, now_s) for node in supervisor.nodes))
+
+
+def link_facts(rows: Iterable[Mapping[str, Any]]) -> tuple[LinkFacts, ...]:
+    """Return what is known of links, from their rows in JSON.
+
+    Args:
+        rows: `from`, `to`, `cut_s` (None for not cut), and `numbers` of its profile or None.
+    """
+    found = []
+    for row in rows:
+        numbers = row["numbers"]
+        latency_ms = None
+        if numbers is not None:
+            latency_ms = (numbers["latency_ms_min"] + numbers["latency_ms_max"]) / 2
+        found.append(LinkFacts(row["from"], row["to"], row["cut_s"], latency_ms))
+    return tuple(found)
 
 
 def _facts(node: NodeRun, now_s: float) -> NodeFacts:

@@ -140,6 +140,10 @@ def test_a_network_under_load_is_well_and_an_idle_one_too() -> None:
     async def script(run: Run) -> None:
         for _ in range(20):
             await trio.sleep(1.0)
+            engines = [m.node.core.ordering.host._engine for m in run.world.machines if m.node]
+            before = [engine.fingerprint() for engine in engines]
+            situation(run)
+            assert [engine.fingerprint() for engine in engines] == before, "a look changed it"
             found.append(explain(situation(run)))
             found.append(own_view(run.world.machines[1]))
 
