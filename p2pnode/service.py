@@ -47,6 +47,7 @@ from p2pnode.telemetry.ring import LogRing
 from p2pnode.telemetry.status_line import status_line
 from p2pnode.types.effects import Emit, Input
 from p2pnode.types.genesis import chain_id, decode_genesis
+from p2pnode.types.record import Role
 
 STOP_DELAY_S: Final = 0.1
 """From the call `stop` to the stop."""
@@ -129,14 +130,16 @@ async def run_node(
     _check_roles(config)
     if links is not None and not is_test_chain(genesis.name):
         raise ConfigError(f"links can't have faults on chain {genesis.name!r}: no test chain")
-    host, port = _listen_address(config)
+    if not config.network_listen:
+        raise ConfigError("network.listen is empty: name an address, /ip4/0.0.0.0/tcp/4001")
     network = Libp2pNetwork(
         NetworkConfig(
             seed=node_key.secret.seed,
             chain=chain_id(document),
-            host=host,
-            port=port,
+            listen=config.network_listen,
+            announce=config.network_announce,
             bootstrap=config.network_bootstrap,
+            roles=roles_of(config),
             known=tuple(v.peer_id for v in genesis.validators),
             limits=NetworkLimits(
                 connections_max=config.network_peers_max,
@@ -360,18 +363,14 @@ def _check_roles(config: NodeConfig) -> None:
             raise ConfigError(f"role {role!r} needs a key under keys.validators")
 
 
-def _listen_address(config: NodeConfig) -> tuple[str, int]:
-    """Return (IP address, TCP port) of the one multiaddress to listen on."""
-    if len(config.network_listen) != 1:
-        raise ConfigError(f"network.listen has {len(config.network_listen)} addresses, 1 expected")
-    parts = config.network_listen[0].split("/")
-    if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp":
-        raise ConfigError(
-            f"network.listen {config.network_listen[0]!r}: /ip4/<address>/tcp/<port> expected"
-        )
-    if not parts[4].isdigit() or int(parts[4]) > 65535:
-        raise ConfigError(f"network.listen: {parts[4]!r} is no port")
-    return parts[2], int(parts[4])
+def roles_of(config: NodeConfig) -> Role:
+    """Return what the node tells others that it does."""
+    if not config.roles:
+        return Role.VALIDATOR | Role.EXECUTOR if config.keys_validators else Role(0)
+    found = Role(0)
+    for name in config.roles:
+        found |= Role[name.upper()]
+    return found
 
 
 def _read_genesis(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from hypothesis import strategies as st
 
 from p2pnode import codec, crypto
-from p2pnode.types import batch, genesis, messages, payload, statement, transaction
+from p2pnode.types import batch, genesis, messages, payload, record, statement, transaction
 from p2pnode.types.genesis import Genesis, GenesisAccount, Parameters, Validator
 
 U64 = (1 << 64) - 1
@@ -123,6 +123,24 @@ def batch_header(source: Source) -> batch.BatchHeader:
         row_size=source.integer(0, batch.DATA_BYTES_MAX),
         data_bytes=source.integer(0, batch.DATA_BYTES_MAX),
         commitment=source.octets(32, 32),
+    )
+
+
+def signed_record(source: Source) -> record.SignedRecord:
+    key = crypto.SecretKey(source.octets(32, 32))
+    return record.sign_record(
+        key,
+        source.octets(32, 32),
+        record.NodeRecord(
+            public_key=key.public,
+            scope=record.Scope(source.integer(0, 2)),
+            sequence=source.integer(0, U64),
+            roles=source.integer(0, record.ROLES_MAX),
+            addresses=tuple(
+                ascii_name(source, 0, record.ADDRESS_CHARS_MAX)
+                for _ in range(source.integer(0, record.ADDRESSES_MAX))
+            ),
+        ),
     )
 
 
@@ -324,4 +342,5 @@ WIRE_TYPES: dict[str, WireType] = {
     "block": WireType(block, _encoded, payload.decode_block),
     "genesis": WireType(genesis_value, _encoded, genesis.decode_genesis),
     "frame": WireType(frame, _encode_frame, messages.decode_frame),
+    "node record": WireType(signed_record, lambda value: value.raw, record.decode_record),
 }

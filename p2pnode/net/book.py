@@ -1,24 +1,22 @@
 """The address book: where peers may be reached, whom to dial, and when to try again.
 
 Pure: time and jitter come from outside. Three kinds of addresses, the better ones kept first: the
-operator's, what a peer says of itself, what others say of it.
+operator's, those a peer has signed, unsigned ones from the local network.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from p2pnode.net.addresses import acceptable, scope_of
 from p2pnode.ports import PeerId
+from p2pnode.types.record import NodeRecord, Scope, SignedRecord
 
-ADDRESSES_PER_PEER_MAX: Final = 4
+ADDRESSES_PER_PEER_MAX: Final = 12
 """Addresses remembered of one peer."""
-
-ADDRESS_CHARS_MAX: Final = 128
-"""Longest multiaddr accepted from a peer."""
 
 FAILURES_MAX: Final = 6
 """Failed dials in a row after which an address that is only hearsay is forgotten."""
@@ -33,9 +31,22 @@ class Origin(IntEnum):
     CONFIG = 0
     """The operator; never forgotten."""
     ITSELF = 1
-    """The peer."""
+    """The peer, over its signature."""
     HEARSAY = 2
-    """Another peer."""
+    """Somebody on the local network, without a signature."""
+
+
+class News(IntEnum):
+    """What a record was to us."""
+
+    OLD = 0
+    """We have this one, or a newer one."""
+    RENEWED = 1
+    """Newer, and says the same."""
+    CHANGED = 2
+    """Newer, and the peer is reached elsewhere."""
+    UNKNOWN = 3
+    """Of a peer that was not in the book."""
 
 
 @dataclass(slots=True)
@@ -53,6 +64,13 @@ class _Entry:
     """Dials since the last success; chooses address and pause."""
     next_dial_s: float = 0.0
     dialling: bool = False
+    records: dict[Scope, SignedRecord] = field(default_factory=dict)
+    teller: PeerId | None = None
+    """Who first told us of the peer, if not itself."""
+
+    @property
+    def matters(self) -> bool:
+        return self.bootstrap or self.wanted or self.dialling
 
 
 class AddressBook:
@@ -63,6 +81,7 @@ class AddressBook:
         own: PeerId,
         *,
         peers_max: int,
+        told_by_one_max: int = 256,
         backoff_min_s: float = 0.2,
         backoff_max_s: float = 5.0,
     ) -> None:
@@ -70,12 +89,15 @@ class AddressBook:
 
         Args:
             own: Our id, which is never dialled.
-            peers_max: Peers remembered; beyond, the oldest hearsay goes first.
+            peers_max: Peers remembered; beyond, the oldest that are merely known go first.
+            told_by_one_max: Peers remembered on the word of one other; identities are free, and
+                one peer's friends should not push out everybody else's.
             backoff_min_s: Pause after the first failed dial.
             backoff_max_s: Longest pause.
         """
         self._own = own
         self._peers_max = peers_max
+        self._told_by_one_max = told_by_one_max
         self._backoff_min_s = backoff_min_s
         self._backoff_max_s = backoff_max_s
         self._entries: dict[PeerId, _Entry] = {}
@@ -117,6 +139,74 @@ class AddressBook:
             entry.next_dial_s = 0.0
         self._shrink()
 
+    def learn_record(self, signed: SignedRecord, *, teller: PeerId, within: Scope) -> News:
+        """Keep a record if it is the newest of its peer and scope.
+
+        Args:
+            signed: The record, its signature checked.
+            teller: Who told us.
+            within: From where we are connected to who told us. Addresses of narrower scopes are of
+                no use, or aim at something in our own network.
+        """
+        record = signed.record
+        peer = record.peer
+        if peer == self._own:
+            return News.OLD
+        entry = self._entries.get(peer)
+        is_unknown = entry is None
+        if entry is None:
+            entry = self._entries[peer] = _Entry(teller=None if teller == peer else teller)
+        elif teller == peer:
+            entry.teller = None
+        held = entry.records.get(record.scope)
+        if held is not None and held.record.sequence >= record.sequence:
+            return News.OLD
+        was_placeless = not entry.records
+        entry.records[record.scope] = signed
+        known = [a for a in record.addresses if acceptable(a) and scope_of(a) <= within]
+        if held is not None:
+            self._withdraw(entry, held.record)
+        is_new = any([self._put(entry, address, Origin.ITSELF) for address in known])
+        if is_new:
+            entry.next_dial_s = 0.0
+        if is_unknown:
+            self._shrink(teller)
+            return News.UNKNOWN
+        # The first record of a further scope is no move.
+        has_moved = was_placeless if held is None else held.record.addresses != record.addresses
+        return News.CHANGED if has_moved else News.RENEWED
+
+    @staticmethod
+    def _withdraw(entry: _Entry, old: NodeRecord) -> None:
+        """Forget the addresses of a record that has been replaced, unless they still hold."""
+        kept = {a for signed in entry.records.values() for a in signed.record.addresses}
+        for address in old.addresses:
+            known = entry.addresses.get(address)
+            if known is not None and known.origin is Origin.ITSELF and address not in kept:
+                del entry.addresses[address]
+
+    def holds(self, signed: SignedRecord) -> bool:
+        """Tell whether a record is in the book, byte for byte."""
+        entry = self._entries.get(signed.record.peer)
+        return entry is not None and entry.records.get(signed.record.scope) == signed
+
+    def records(self, peer: PeerId) -> list[SignedRecord]:
+        """Return the newest records of a peer, one for each scope."""
+        entry = self._entries.get(peer)
+        return [] if entry is None else list(entry.records.values())
+
+    def expire(self, connected: Mapping[PeerId, object], wall_ms: int) -> None:
+        """Forget the records that are too old, with what they say, of peers not connected."""
+        for peer, entry in list(self._entries.items()):
+            if peer in connected:
+                continue
+            for scope, signed in list(entry.records.items()):
+                if not signed.record.is_current(wall_ms):
+                    del entry.records[scope]
+                    self._withdraw(entry, signed.record)
+            if not (entry.addresses or entry.records or entry.matters):
+                del self._entries[peer]
+
     def _put(self, entry: _Entry, address: str, origin: Origin) -> bool:
         known = entry.addresses.get(address)
         if known is not None:
@@ -131,14 +221,16 @@ class AddressBook:
         entry.addresses[address] = _Address(origin)
         return True
 
-    def _shrink(self) -> None:
+    def _shrink(self, teller: PeerId | None = None) -> None:
+        if teller is not None:
+            told = [p for p, e in self._entries.items() if e.teller == teller and not e.matters]
+            for peer in told[: max(0, len(told) - self._told_by_one_max)]:
+                del self._entries[peer]
         excess = len(self._entries) - self._peers_max
         if excess > 0:
-            idle = [
-                peer
-                for peer, entry in self._entries.items()
-                if not (entry.bootstrap or entry.wanted or entry.dialling)
-            ]
+            idle = [peer for peer, entry in self._entries.items() if not entry.matters]
+            # Those who came themselves stay before those others only speak of.
+            idle.sort(key=lambda peer: self._entries[peer].teller is None)
             for peer in idle[:excess]:
                 del self._entries[peer]
 
@@ -203,8 +295,11 @@ class AddressBook:
             self._pause(entry, now_s, jitter)
         else:
             entry.dials += 1
-        if not entry.addresses and not (entry.bootstrap or entry.wanted):
-            del self._entries[peer]
+        if not entry.addresses:
+            # Whoever tells us of it again shall be believed again.
+            entry.records.clear()
+            if not entry.matters:
+                del self._entries[peer]
 
     def _pause(self, entry: _Entry, now_s: float, jitter: float) -> None:
         pause_s = min(self._backoff_min_s * 2.0**entry.dials, self._backoff_max_s)
@@ -262,36 +357,3 @@ class AddressBook:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-
-def acceptable(address: str) -> bool:
-    """Tell whether a multiaddr from a peer may be dialled: a plain TCP address of an IP.
-
-    Names are refused: resolving them would make this node ask any server a peer likes.
-    """
-    if len(address) > ADDRESS_CHARS_MAX:
-        return False
-    parts = address.split("/")
-    if len(parts) != 5 or parts[0] != "" or parts[3] != "tcp":
-        return False
-    try:
-        ip = ipaddress.ip_address(parts[2])
-    except ValueError:
-        return False
-    if parts[1] != f"ip{ip.version}" or ip.is_unspecified or ip.is_multicast:
-        return False
-    # `str.isdigit` alone accepts digits of other scripts.
-    port = parts[4]
-    return port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 65535
-
-
-def with_observed_ip(address: str, observed_ip: str) -> str:
-    """Fill in the IP of a peer that listens on all its interfaces and does not know it."""
-    for nowhere in ("/ip4/0.0.0.0/", "/ip6/::/"):
-        if address.startswith(nowhere):
-            try:
-                version = ipaddress.ip_address(observed_ip).version
-            except ValueError:
-                return address
-            return f"/ip{version}/{observed_ip}/{address[len(nowhere) :]}"
-    return address

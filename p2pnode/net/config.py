@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from p2pnode.errors import ConfigError
+from p2pnode.net.addresses import LISTEN_MAX, acceptable, join_address, split_address
 from p2pnode.net.rates import Rate
 from p2pnode.ports import Lane, PeerId
+from p2pnode.types.record import ADDRESSES_MAX
+
+_VERSIONS: Final = {"request/peers": 2}
+"""Protocols whose version is not 1."""
 
 
 class NetworkConfigError(ConfigError):
@@ -107,6 +112,10 @@ class NetworkLimits:
     """Peers whose addresses are remembered."""
     exchange_peers_max: int = 64
     """Peers told and heard of in one exchange."""
+    book_told_by_one_max: int = 256
+    """Of those, peers remembered on the word of one other."""
+    records_told_max: int = 16
+    """Records of itself and others that a peer may tell unasked, at a time."""
 
     def __post_init__(self) -> None:
         if missing := [name for name in RATES if name not in self.rates]:
@@ -143,8 +152,12 @@ class NetworkConfig:
     """Address to listen on."""
     port: int = 0
     """TCP port to listen on; 0 takes a free one."""
+    listen: tuple[str, ...] = ()
+    """Multiaddrs to listen on in place of `host` and `port`: /ip4/…/tcp/… and /ip6/…/tcp/…."""
     announce: tuple[str, ...] = ()
-    """Multiaddrs told to others in place of the one listened on (behind a NAT, or a name)."""
+    """Multiaddrs told to everybody besides those listened on: the outside of a NAT."""
+    roles: int = 0
+    """What the node does, bits of `Role`, for its record."""
     bootstrap: tuple[str, ...] = ()
     """Multiaddrs with /p2p/ of peers always kept connected."""
     peers_wanted: int = 8
@@ -198,7 +211,35 @@ class NetworkConfig:
             ipaddress.ip_address(self.host)
         except ValueError:
             raise NetworkConfigError(f"{self.host!r} is no IP address to listen on") from None
+        if len(self.listen) > LISTEN_MAX:
+            raise NetworkConfigError(f"{len(self.listen)} addresses to listen on, {LISTEN_MAX} max")
+        for address in self.listen:
+            if split_address(address) is None:
+                raise NetworkConfigError(
+                    f"{address!r} cannot be listened on: /ip4/<address>/tcp/<port> or"
+                    " /ip6/<address>/tcp/<port> expected"
+                )
+        if len(self.announce) > ADDRESSES_MAX:
+            raise NetworkConfigError(
+                f"{len(self.announce)} addresses to announce, {ADDRESSES_MAX} max"
+            )
+        for address in self.announce:
+            if not acceptable(address.partition("/p2p/")[0]):
+                raise NetworkConfigError(
+                    f"{address!r} cannot be announced: nobody would dial it; an IP address and a"
+                    " TCP port expected, as in /ip4/203.0.113.7/tcp/4001"
+                )
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """The multiaddrs to listen on."""
+        return self.listen or (join_address(self.host, self.port),)
+
+    @property
+    def announced(self) -> tuple[str, ...]:
+        """What is announced, without /p2p/."""
+        return tuple(address.partition("/p2p/")[0] for address in self.announce)
 
     def protocol(self, name: str) -> str:
         """Return the libp2p protocol id of one of ours, e.g. `/p2pnode/<chain>/lane/0/1`."""
-        return f"/p2pnode/{self.chain.hex()[:16]}/{name}/1"
+        return f"/p2pnode/{self.chain.hex()[:16]}/{name}/{_VERSIONS.get(name, 1)}"

@@ -75,7 +75,7 @@ class NodeConfig:
         "network.listen",
         Kind.TEXTS,
         ("/ip4/127.0.0.1/tcp/0",),
-        "Multiaddresses to listen on; port 0 takes a free one.",
+        "Multiaddresses to listen on, of IPv4 and IPv6; port 0 takes a free one.",
     )
     network_bootstrap: tuple[str, ...] = _set(
         "network.bootstrap",
@@ -88,6 +88,12 @@ class NodeConfig:
         Kind.TEXTS,
         (),
         "What to call the validators' nodes, in genesis' order; for people only.",
+    )
+    network_announce: tuple[str, ...] = _set(
+        "network.announce",
+        Kind.TEXTS,
+        (),
+        "Addresses others are told besides those listened on, such as the outside of a router.",
     )
     network_peers_max: int = _set(
         "network.peers_max", Kind.INTEGER, 64, "Most connected peers.", least=1, most=4096

@@ -151,6 +151,16 @@ ENGINE_ITEM = items(
     "payload proposed, or empty",
 )
 
+RECORD = items(
+    "node record",
+    "version",
+    "public key of the node; the peer id follows from it",
+    "scope (0 world, 1 private networks, 2 the same machine)",
+    "sequence: milliseconds since 1970 at signing",
+    "roles: 1 validator, 2 executor, 4 light, 8 bootstrap",
+    items("addresses, at most 8", "a multiaddr in ASCII, at most 128 characters"),
+)
+
 LABELS: dict[str, Label] = {
     "transaction": Plain(
         (
@@ -261,6 +271,11 @@ LABELS: dict[str, Label] = {
     "frame": items("frame of 2 messages", ENGINE_ITEM, SUMMARY),
     "stored": items(
         "message", "code of stored", "digest of the batch header", "signer", "signature"
+    ),
+    "record": items(
+        "signed record",
+        Inside("record", RECORD),
+        "signature, of kind `record` and epoch 0",
     ),
     "lane-frame": Plain(((4, "length of the frame, u32"),), items("frame of 1 message", SUMMARY)),
 }

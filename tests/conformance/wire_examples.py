@@ -11,6 +11,7 @@ from p2pnode.consensus.simplex import summaries, votes
 from p2pnode.execution.receipts import KIND_TRANSFER, Receipt, encode_outbox
 from p2pnode.net.framing import frame
 from p2pnode.types import batch, genesis, messages, payload, statement, transaction
+from p2pnode.types.record import NodeRecord, Role, Scope, sign_record
 
 
 def word(text: str) -> bytes:
@@ -142,6 +143,19 @@ STORED = messages.Stored(HEADER.digest(), 3, signed(3, "stored", HEADER.digest()
 SUMMARY = messages.Summary(0, 7, summaries.encode_status(summaries.Status(7, 8, 8, 9, 0, 0)))
 FRAME = messages.join_frame([messages.encode_message(m) for m in (VOTE, SUMMARY)])
 
+NODE_KEY = crypto.SecretKey(bytes(range(32)))
+RECORD = sign_record(
+    NODE_KEY,
+    CHAIN,
+    NodeRecord(
+        NODE_KEY.public,
+        Scope.PRIVATE,
+        1_700_000_001_600,
+        Role.VALIDATOR | Role.EXECUTOR,
+        ("/ip4/192.168.1.5/tcp/4001",),
+    ),
+)
+
 BODY = NULLIFY
 SIGNING_INPUT = (
     b"p2pnode/1"
@@ -172,5 +186,6 @@ EXAMPLES: dict[str, bytes] = {
     "finalize": votes.finalize(PROPOSAL),
     "frame": FRAME,
     "stored": messages.encode_message(STORED),
+    "record": RECORD.raw,
     "lane-frame": frame(messages.join_frame([messages.encode_message(SUMMARY)])),
 }

@@ -1,20 +1,36 @@
-"""Peer exchange: nodes tell one another where they and others are reached."""
+"""Peer exchange: nodes tell one another where they and others are reached, over signatures.
+
+A node that begins a connection, and one that misses somebody, tells a peer its own records and
+asks for those of the peers connected there. Whoever hears that a peer it knows has moved tells its
+own peers at once, so that a node that comes back elsewhere is found through any one of them.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Final
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, Protocol
 
 import trio
 from libp2p.peer.id import ID
 
 from p2pnode import codec
+from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.errors import RemoteProtocolError
-from p2pnode.net.book import AddressBook, Origin, acceptable, with_observed_ip
+from p2pnode.net.addresses import expanded, interface_ips, scope_of_ip, told_within
+from p2pnode.net.book import AddressBook, News
 from p2pnode.net.config import NetworkConfig
-from p2pnode.net.libp2p.session import Session
 from p2pnode.ports import PeerId, RequestFailedError
+from p2pnode.types.record import (
+    RECORD_BYTES_MAX,
+    NodeRecord,
+    Scope,
+    SignedRecord,
+    check_record,
+    decode_record,
+    sign_record,
+)
 
 _log = logging.getLogger("p2pnode.net")
 
@@ -24,62 +40,159 @@ PROTOCOL: Final = "peers"
 TIMEOUT_S: Final = 5.0
 """Time for an answer."""
 
+RENEWAL_MS: Final = 900_000
+"""Our records are signed anew at this age, a quarter of what others believe."""
+
+NEWS_PAUSE_S: Final = 0.2
+"""Time between two tellings of news: they gather meanwhile."""
+
+NEWS_MAX: Final = 64
+"""Records of others that wait to be told."""
+
+MOVES_PAUSE_S: Final = 5.0
+"""A peer that moves more often is told of this often, with its last address."""
+
+STALE_POINTS: Final = 1.0
+"""Cost of a message with records that are too old or from the future. At one message in ten seconds
+this heals faster than it hurts: a clock that is wrong, ours or theirs, must not end in bans."""
+
+ANSWER_BYTES_PER_PEER: Final = len(Scope) * (RECORD_BYTES_MAX + 3)
+
+
+class Connected(Protocol):
+    """A connection as the exchange sees it."""
+
+    @property
+    def peer(self) -> PeerId:
+        """Who is at its other end."""
+
+    @property
+    def observed_ip(self) -> str:
+        """The IP of the other end."""
+
+    async def ask(self, protocol: str, body: bytes, timeout_s: float) -> bytes:
+        """Send a request and return the answer, or raise RequestFailedError."""
+
 
 class Exchange:
-    """Asks connected peers for others while some are wanting, and answers them."""
+    """Tells peers where this node and others are, and learns the same from them."""
 
     def __init__(
         self,
-        own: PeerId,
         book: AddressBook,
         config: NetworkConfig,
-        sessions: Mapping[PeerId, Session],
+        sessions: Mapping[PeerId, Connected],
         *,
         penalize: Callable[[PeerId, float, str], None],
         on_learned: Callable[[], None],
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        ips: Callable[[], Iterable[str]] = interface_ips,
     ) -> None:
         """Make it idle.
 
         Args:
-            own: Our id.
-            book: Where addresses are kept.
-            config: Addresses to announce, and limits.
+            book: Where records are kept.
+            config: Identity, addresses to announce, and limits.
             sessions: The connections in use at any time; not copied.
             penalize: Told of what peers do wrong.
             on_learned: Called after the book may have changed.
+            wall_ms: The time, milliseconds since 1970.
+            ips: Addresses of the machine's interfaces, for a node that listens on all of them.
         """
-        self._own = own
+        self._key = SecretKey(config.seed)
+        self._own_id = peer_id_of(self._key.public)
         self._book = book
         self._config = config
         self._sessions = sessions
         self._penalize = penalize
         self._on_learned = on_learned
+        self._wall_ms = wall_ms
+        self._ips = ips
+        self._listening: tuple[str, ...] = ()
+        self._own: dict[Scope, SignedRecord] = {}
+        self._sequence = 0
+        self._exceeded_s = float("-inf")
+        self._moved_s: dict[PeerId, float] = {}
+        self._news: dict[tuple[PeerId, Scope], SignedRecord] = {}
         self._wake = trio.Event()
-        self.listening = ""
-        """The multiaddr listened on, told to others unless the configuration says otherwise."""
+        self._have_news = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    def listens_on(self, addresses: Iterable[str]) -> None:
+        """Say where this node listens; before anybody is told."""
+        self._listening = tuple(addresses)
+        self.renew()
+
+    def addresses(self, scope: Scope) -> tuple[str, ...]:
+        """Return what peers within a scope are told of this node."""
+        return self._own[scope].record.addresses
 
     def wake(self) -> None:
         """Ask now, where somebody is missing."""
         self._wake.set()
 
+    def renew(self) -> bool:
+        """Sign our records anew if they get old, or our addresses have changed.
+
+        Returns:
+            Whether peers are to be told.
+        """
+        now_ms = self._wall_ms()
+        own = expanded(self._listening, self._ips())
+        told = {scope: told_within(scope, own, self._config.announced) for scope in reversed(Scope)}
+        held = {scope: signed.record.addresses for scope, signed in self._own.items()}
+        # Also when the clock was put back by more than the time between two renewals.
+        if held == told and abs(now_ms - self._sequence) < RENEWAL_MS:
+            return False
+        self._sign(told, now_ms)
+        return True
+
+    def _sign(self, told: Mapping[Scope, tuple[str, ...]], now_ms: int) -> None:
+        # The clock may be set back: what we say last has to be the newest for those who know us.
+        self._sequence = max(now_ms, self._sequence + 1)
+        for scope, addresses in told.items():
+            record = NodeRecord(
+                self._key.public, scope, self._sequence, self._config.roles, addresses
+            )
+            self._own[scope] = sign_record(self._key, self._config.chain, record)
+
     async def run(self) -> None:
-        """Ask all peers from time to time while too few or not the right ones are connected."""
+        """Look after our records, ask while peers are wanting, and pass on who has moved."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._run_news)
             while True:
                 self._wake = trio.Event()
                 with trio.move_on_after(self._config.exchange_interval_s):
                     await self._wake.wait()
+                is_renewed = self.renew()
+                self._book.expire(self._sessions, self._wall_ms())
                 few = len(self._sessions) < self._config.peers_wanted
-                if few or self._book.misses_someone(self._sessions):
+                if is_renewed or few or self._book.misses_someone(self._sessions):
                     for session in list(self._sessions.values()):
                         nursery.start_soon(self.ask, session)
 
-    async def ask(self, session: Session) -> None:
-        """Tell a peer our addresses and hear of those it knows."""
-        own = [a.encode() for a in self._own_addresses()]
+    async def ask(self, session: Connected, further: Iterable[SignedRecord] = ()) -> None:
+        """Tell a peer our records, and hear of those it knows.
+
+        Args:
+            session: The connection to it.
+            further: Records of others to tell; at most `records_told_max` with ours.
+        """
+        scope = scope_of_ip(session.observed_ip)
+        told = [signed.raw for signed in [*self._own_for(scope), *further]]
         try:
-            answer = await session.ask(PROTOCOL, codec.encode(own), TIMEOUT_S)
-            self._learn(session, answer)
+            answer = await session.ask(PROTOCOL, codec.encode(told), TIMEOUT_S)
+            limits = self._config.limits
+            size_max = limits.exchange_peers_max * ANSWER_BYTES_PER_PEER
+            self._learn(
+                session,
+                codec.array(
+                    codec.decode(answer, size_bytes_max=min(size_max, limits.answer_bytes_max)),
+                    "records",
+                    length_max=len(Scope) * limits.exchange_peers_max,
+                ),
+            )
         except RequestFailedError as error:
             _log.debug("no peers from %s: %s", ID(session.peer), error)
         except RemoteProtocolError as error:
@@ -87,41 +200,122 @@ class Exchange:
 
     async def answer(self, peer: PeerId, body: bytes) -> bytes:
         """Answer a peer that asks; the handler of the request."""
-        limits = self._config.limits
         session = self._sessions.get(peer)
-        if session is not None:
-            told = codec.decode(body, size_bytes_max=limits.request_bytes_max)
-            self._book.learn(peer, _addresses(told, session), Origin.ITSELF)
-            self._on_learned()
-        known: list[codec.Encodable] = [[self._own, [a.encode() for a in self._own_addresses()]]]
-        for other in self._sessions:
-            addresses = [a for a in self._book.addresses(other) if acceptable(a)]
-            if other != peer and addresses and len(known) < limits.exchange_peers_max:
-                known.append([other, [a.encode() for a in addresses]])
-        return codec.encode(known)
+        if session is None:
+            return codec.encode([])
+        told_max = self._config.limits.records_told_max
+        try:
+            records = codec.array(
+                codec.decode(body, size_bytes_max=told_max * (RECORD_BYTES_MAX + 3) + 9),
+                "records",
+                length_max=told_max,
+            )
+            self._learn(session, records)
+        except RemoteProtocolError as error:
+            # A request that fails is otherwise not held against who asks.
+            self._penalize(peer, error.penalty, str(error))
+            raise
+        scope = scope_of_ip(session.observed_ip)
+        known = self._own_for(scope)
+        # Its own, too: a node whose clock was put back learns what it has to exceed.
+        peers = [peer, *(other for other in self._sessions if other != peer)]
+        for other in peers[: self._config.limits.exchange_peers_max - 1]:
+            known += self._of(other, scope)
+        return codec.encode([signed.raw for signed in known])
 
-    def _learn(self, session: Session, answer: bytes) -> None:
-        limits = self._config.limits
-        entries = codec.array(
-            codec.decode(answer, size_bytes_max=limits.answer_bytes_max),
-            "peers",
-            length_max=limits.exchange_peers_max,
-        )
-        for entry in entries:
-            raw_peer, raw_addresses = codec.array(entry, "peer", length=2)
-            peer = codec.octets(raw_peer, "peer id", length_max=64)
-            origin = Origin.ITSELF if peer == session.peer else Origin.HEARSAY
-            self._book.learn(peer, _addresses(raw_addresses, session), origin)
+    def _own_for(self, scope: Scope) -> list[SignedRecord]:
+        return [signed for signed in self._own.values() if signed.record.scope <= scope]
+
+    def _of(self, peer: PeerId, scope: Scope) -> list[SignedRecord]:
+        """Return what may be passed on of a peer to somebody within a scope."""
+        now_ms = self._wall_ms()
+        return [
+            signed
+            for signed in self._book.records(peer)
+            if signed.record.scope <= scope and signed.record.is_current(now_ms)
+        ]
+
+    def _learn(self, session: Connected, raws: Iterable[codec.Value]) -> None:
+        """Keep what is new.
+
+        Raises:
+            RemoteProtocolError: One of the records is not right; those before it are kept.
+        """
+        scope = scope_of_ip(session.observed_ip)
+        now_ms = self._wall_ms()
+        is_stale = False
+        for value in raws:
+            raw = codec.octets(value, "record", length_max=RECORD_BYTES_MAX)
+            signed = decode_record(raw)
+            record = signed.record
+            # Most of what is told is known, its signature checked.
+            if self._book.holds(signed) or self._own.get(record.scope) == signed:
+                continue
+            check_record(signed, self._config.chain)
+            if record.peer == self._own_id:
+                self._exceed(record.sequence)
+            elif record.peer != session.peer and not record.is_current(now_ms):
+                is_stale = is_stale or record.is_stale(now_ms)
+            else:
+                news = self._book.learn_record(signed, teller=session.peer, within=scope)
+                is_stale = is_stale or (news is News.OLD and record.peer == session.peer)
+                if news is News.CHANGED:
+                    self._pass_on(signed)
+        if is_stale:
+            self._penalize(session.peer, STALE_POINTS, "told records out of their time")
         self._on_learned()
 
-    def _own_addresses(self) -> list[str]:
-        return [a.partition("/p2p/")[0] for a in self._config.announce] or [self.listening]
+    def _exceed(self, sequence: int) -> None:
+        """Sign above a record of an earlier life, signed when the clock was ahead of now."""
+        now_s = trio.current_time()
+        # Not more often: two nodes with one key would drive each other on.
+        if sequence > self._sequence and now_s - self._exceeded_s >= MOVES_PAUSE_S:
+            self._exceeded_s = now_s
+            self._sequence = sequence
+            self._sign({s: signed.record.addresses for s, signed in self._own.items()}, sequence)
+            self._tell_all(self._own.values())
 
+    # --- news -----------------------------------------------------------------
 
-def _addresses(value: codec.Value, session: Session) -> list[str]:
-    texts = []
-    for raw in codec.array(value, "addresses", length_max=16):
-        text = codec.octets(raw, "address", length_max=256)
-        if text.isascii():
-            texts.append(with_observed_ip(text.decode("ascii"), session.observed_ip))
-    return texts
+    def _pass_on(self, signed: SignedRecord) -> None:
+        key = signed.record.peer, signed.record.scope
+        if key in self._news or len(self._news) < NEWS_MAX:
+            self._news[key] = signed
+            self._have_news.set()
+
+    def _forget_moves(self) -> None:
+        now_s = trio.current_time()
+        self._moved_s = {
+            peer: moved_s
+            for peer, moved_s in self._moved_s.items()
+            if now_s - moved_s < MOVES_PAUSE_S
+        }
+
+    async def _run_news(self) -> None:
+        while True:
+            await self._have_news.wait()
+            await trio.sleep(NEWS_PAUSE_S)
+            self._forget_moves()
+            ready = {k: signed for k, signed in self._news.items() if k[0] not in self._moved_s}
+            for peer, scope in ready:
+                self._moved_s[peer] = trio.current_time()
+                del self._news[peer, scope]
+            if not self._news:
+                self._have_news = trio.Event()
+            self._tell_all(ready.values())
+
+    def _tell_all(self, news: Collection[SignedRecord]) -> None:
+        if self._nursery is None:
+            return
+        further_max = self._config.limits.records_told_max - len(Scope)
+        if not news:
+            return
+        for session in list(self._sessions.values()):
+            scope = scope_of_ip(session.observed_ip)
+            further = [
+                signed
+                for signed in news
+                if signed.record.scope <= scope
+                and signed.record.peer not in (session.peer, self._own_id)
+            ]
+            self._nursery.start_soon(self.ask, session, further[:further_max])

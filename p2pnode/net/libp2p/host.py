@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import trio
@@ -44,6 +44,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
 from p2pnode.errors import ConfigError
+from p2pnode.net.addresses import ip_of, join_address, split_address
 from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.channel import Noise as OwnNoise
@@ -163,7 +164,7 @@ class SafeSwarm(Swarm):
     async def _handle_inbound_connection(
         self, read_write_closer: ReadWriteCloser, maddr: Multiaddr
     ) -> None:
-        ip = _ip_of(read_write_closer.get_remote_address())
+        ip = ip_of(_address_of(read_write_closer))
         if self.gate is not None:
             if not self.gate.begin(ip):
                 await read_write_closer.close()
@@ -188,13 +189,23 @@ class SafeSwarm(Swarm):
                 await listener.close()
 
 
+def remote_address(muxed_conn: Any) -> str:
+    """Return the multiaddr a connection comes from or goes to; empty when there is none."""
+    return _address_of(muxed_conn.secured_conn.raw_connection.stream)
+
+
 def remote_ip(muxed_conn: Any) -> str:
-    """Return the IP address a connection comes from; empty when there is none."""
-    return _ip_of(muxed_conn.secured_conn.raw_connection.get_remote_address())
+    """Return the IP address of the other end of a connection; empty when there is none."""
+    return ip_of(remote_address(muxed_conn))
 
 
-def _ip_of(address: tuple[str, int] | None) -> str:
-    return address[0] if address else ""
+def _address_of(stream: Any) -> str:
+    # libp2p knows no remote address over IPv6: it expects a socket's to be two values.
+    try:
+        host, port, *_ = stream.stream.socket.getpeername()
+    except (AttributeError, OSError, ValueError):
+        return ""
+    return join_address(str(host), port)
 
 
 async def abort(connection: Any) -> None:
@@ -307,25 +318,45 @@ def check_port_is_free(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else [::] is taken by our own 0.0.0.0.
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise ListenError(host, port, error.strerror or str(error)) from None
 
 
-async def listen(swarm: SafeSwarm, host: str, port: int) -> str:
-    """Start listening.
-
-    Returns:
-        The multiaddr listened on, its port resolved.
+def check_ports_are_free(addresses: Sequence[str]) -> None:
+    """Refuse to listen on multiaddrs if somebody listens on one of them.
 
     Raises:
-        ListenError: It cannot.
+        ListenError: A port is taken, or an address is not ours.
     """
-    check_port_is_free(host, port)
-    kind = "ip6" if ":" in host else "ip4"
-    if not await swarm.listen(Multiaddr(f"/{kind}/{host}/tcp/{port}")):
-        raise ListenError(host, port, "the transport refused")
-    (listener,) = swarm.listeners.values()
-    (address, *_) = listener.get_addrs()
-    return str(address)
+    for address in addresses:
+        check_port_is_free(*_host_and_port(address))
+
+
+async def listen(swarm: SafeSwarm, addresses: Sequence[str]) -> tuple[str, ...]:
+    """Start listening on all of the addresses.
+
+    Returns:
+        The multiaddrs listened on, their ports resolved.
+
+    Raises:
+        ListenError: It cannot, on one of them.
+    """
+    check_ports_are_free(addresses)
+    found = []
+    for address in addresses:
+        if not await swarm.listen(Multiaddr(address)):
+            raise ListenError(*_host_and_port(address), "the transport refused")
+        (bound, *_) = swarm.listeners[str(Multiaddr(address))].get_addrs()
+        found.append(str(bound))
+    return tuple(found)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    split = split_address(address)
+    assert split is not None, address
+    return str(split[0]), split[1]

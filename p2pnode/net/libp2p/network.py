@@ -20,6 +20,7 @@ from multiaddr import Multiaddr
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.errors import LocalProtocolError
+from p2pnode.net.addresses import scope_of
 from p2pnode.net.admission import Admission, Admitted, Refusal
 from p2pnode.net.book import AddressBook
 from p2pnode.net.config import NetworkConfig, NetworkConfigError
@@ -31,7 +32,7 @@ from p2pnode.net.libp2p.gossip import Gossip
 from p2pnode.net.libp2p.host import (
     abort,
     announce,
-    check_port_is_free,
+    check_ports_are_free,
     listen,
     make_host,
     remote_ip,
@@ -57,6 +58,7 @@ from p2pnode.ports import (
     RequestFailedError,
     Verdict,
 )
+from p2pnode.types.record import Scope
 
 _log = logging.getLogger("p2pnode.net")
 
@@ -100,7 +102,7 @@ class Libp2pStatistics:
 class Libp2pNetwork:
     """One node on the network; the contract is ports.Network's.
 
-    Besides it: `address` and `set_wanted`.
+    Besides it: `address`, `addresses` and `set_wanted`.
     """
 
     def __init__(self, config: NetworkConfig, links: LinkTable | None = None) -> None:
@@ -159,6 +161,7 @@ class Libp2pNetwork:
         self._book = AddressBook(
             self._peer_id,
             peers_max=config.limits.book_peers_max,
+            told_by_one_max=config.limits.book_told_by_one_max,
             backoff_min_s=config.dial_backoff_min_s,
             backoff_max_s=config.dial_backoff_max_s,
         )
@@ -166,7 +169,6 @@ class Libp2pNetwork:
             self._book.add_bootstrap(*_split_p2p(address))
         self._dialler = Dialler(self._swarm, self._book, config, self._sessions)
         self._exchange = Exchange(
-            self._peer_id,
             self._book,
             config,
             self._sessions,
@@ -175,7 +177,7 @@ class Libp2pNetwork:
         )
         self._inbound.attach(self._host, self._gossip, self._lanes)
         self._topics: list[tuple[str, Callable[[PeerId, bytes], Verdict]]] = []
-        self._listening = ""
+        self._listening: tuple[str, ...] = ()
         self._nursery: trio.Nursery | None = None
         self._stream_errors = 0
         self._inbound.serve_pings()
@@ -194,13 +196,20 @@ class Libp2pNetwork:
     @property
     def address(self) -> str:
         """Multiaddr others can dial, with /p2p/; once `run` has started."""
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Multiaddrs others can dial, with /p2p/, those reached from farthest away first."""
         assert self._listening, "not listening yet"
-        return f"{self._listening}/p2p/{ID(self._peer_id)}"
+        own = [*self._config.announced, *sorted(self._exchange.addresses(Scope.HOST), key=scope_of)]
+        found = dict.fromkeys(own or self._listening)
+        return tuple(f"{address}/p2p/{ID(self._peer_id)}" for address in found)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         if self._nursery is not None:
             raise UsedOnceError("this network has run already")
-        check_port_is_free(self._config.host, self._config.port)
+        check_ports_are_free(self._config.listening)
         announce(self._host, self._inbound.handlers)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -213,10 +222,10 @@ class Libp2pNetwork:
             await manager.wait_started()
             for topic, validate in self._topics:
                 await self._gossip.subscribe(topic, validate)
-            self._listening = await listen(self._swarm, self._config.host, self._config.port)
+            self._listening = await listen(self._swarm, self._config.listening)
+            self._exchange.listens_on(self._listening)
             nursery.start_soon(self._gossip.run)
             nursery.start_soon(self._forgive)
-            self._exchange.listening = self._listening
             nursery.start_soon(self._dialler.run)
             nursery.start_soon(self._exchange.run)
             task_status.started()

@@ -13,9 +13,10 @@ import trio
 from libp2p.rcmgr import Direction
 
 from p2pnode.errors import RemoteProtocolError
+from p2pnode.net.addresses import ip_of
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.gossip import Gossip
-from p2pnode.net.libp2p.host import abort
+from p2pnode.net.libp2p.host import abort, remote_address
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneSender
 from p2pnode.net.libp2p.requests import PeerRefusedError, RequestPool
 from p2pnode.net.libp2p.router import MESHSUB
@@ -72,6 +73,10 @@ class Session:
         """Told with PeerLost."""
         self.retired = False
         """A newer connection has taken over; this one ends soon."""
+        self.address = remote_address(connection.muxed_conn)
+        """Where the other end is, as a multiaddr; empty where it cannot be told."""
+        self.observed_ip = ip_of(self.address)
+        """The IP of the other end, empty likewise."""
         self._config = config
         self._gossip = gossip
         self._traffic = traffic
@@ -89,18 +94,6 @@ class Session:
             )
             for lane in Lane
         }
-
-    @property
-    def address(self) -> str:
-        """Where the other end of the connection is, as a multiaddr."""
-        addresses = self.connection.get_transport_addresses()
-        return str(addresses[0]) if addresses else ""
-
-    @property
-    def observed_ip(self) -> str:
-        """The IP of the other end."""
-        parts = self.address.split("/")
-        return parts[2] if len(parts) > 2 else ""
 
     @property
     def rtt_s(self) -> float | None:

@@ -11,8 +11,6 @@ from p2pnode.net.book import (
     FAILURES_MAX,
     AddressBook,
     Origin,
-    acceptable,
-    with_observed_ip,
 )
 
 NOBODY: dict[bytes, object] = {}
@@ -171,39 +169,3 @@ def test_book_is_bounded_and_keeps_who_matters(
         assert len(a_book) <= 10
         assert len(a_book.addresses(b"%d" % number)) <= ADDRESSES_PER_PEER_MAX
     assert a_book.addresses(b"first") == [at(1)]
-
-
-@pytest.mark.parametrize(
-    ("address", "ok"),
-    [
-        ("/ip4/127.0.0.1/tcp/4001", True),
-        ("/ip6/::1/tcp/4001", True),
-        ("/dns4/example.com/tcp/4001", False),
-        ("/ip4/0.0.0.0/tcp/4001", False),
-        ("/ip4/224.0.0.1/tcp/4001", False),
-        ("/ip4/127.0.0.1/tcp/0", False),
-        ("/ip4/127.0.0.1/tcp/65536", False),
-        ("/ip4/127.0.0.1/tcp/\uff14\uff10\uff10\uff11", False),
-        ("/ip4/127.0.0.1/udp/4001", False),
-        ("/ip4/127.0.0.1/tcp/4001/ws", False),
-        ("/ip6/127.0.0.1/tcp/4001", False),
-        ("/ip4/127.0.0.1/tcp/4001/p2p/x", False),
-        ("", False),
-        ("/ip4/" + "1" * 200, False),
-    ],
-)
-def test_only_plain_tcp_addresses_of_an_ip_are_accepted(address: str, ok: bool) -> None:
-    assert acceptable(address) is ok
-
-
-@given(st.text(max_size=60))
-def test_no_text_from_a_peer_raises(text: str) -> None:
-    acceptable(text)
-    acceptable("/ip4/127.0.0.1/tcp/" + text)
-    with_observed_ip(text, text)
-
-
-def test_peer_that_listens_everywhere_gets_the_ip_it_comes_from() -> None:
-    assert with_observed_ip("/ip4/0.0.0.0/tcp/1", "10.0.0.7") == "/ip4/10.0.0.7/tcp/1"
-    assert with_observed_ip("/ip6/::/tcp/1", "::1") == "/ip6/::1/tcp/1"
-    assert with_observed_ip("/ip4/10.0.0.8/tcp/1", "10.0.0.7") == "/ip4/10.0.0.8/tcp/1"
