@@ -24,6 +24,7 @@ from p2pnode.node.jsonform import Amount, Json, ValueFormError, from_json
 from p2pnode.node.status import (
     BLOCKS_MAX,
     AccountStatus,
+    BannedRow,
     BlockEvent,
     BlockStatus,
     GenesisInfo,
@@ -134,6 +135,10 @@ def _blocks(first: int, blocks_max: int) -> Call[tuple[BlockStatus, ...]]:
 
 def _peers() -> Call[tuple[PeerRow, ...]]:
     return Call("peers", (), tuple[PeerRow, ...])
+
+
+def _peers_banned() -> Call[tuple[BannedRow, ...]]:
+    return Call("peers_banned", (), tuple[BannedRow, ...])
 
 
 def _validators() -> Call[tuple[ValidatorRow, ...]]:
@@ -275,6 +280,10 @@ class NodeClient:
     async def peers(self) -> tuple[PeerRow, ...]:
         """Return the node's peers."""
         return await self.call(_peers())
+
+    async def peers_banned(self) -> tuple[BannedRow, ...]:
+        """Return the peers the node refuses for a while, and why."""
+        return await self.call(_peers_banned())
 
     async def validators(self) -> tuple[ValidatorRow, ...]:
         """Return the validator set."""
@@ -483,6 +492,10 @@ class BlockingClient:
     def peers(self) -> tuple[PeerRow, ...]:
         """Return the node's peers."""
         return self.call(_peers())
+
+    def peers_banned(self) -> tuple[BannedRow, ...]:
+        """Return the peers the node refuses for a while, and why."""
+        return self.call(_peers_banned())
 
     def validators(self) -> tuple[ValidatorRow, ...]:
         """Return the validator set."""

@@ -28,7 +28,7 @@ from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.recovery import head_height
 from p2pnode.node.runtime import Ports
-from p2pnode.node.status import NodeStatus, peer_id_text
+from p2pnode.node.status import NodeStatus, parse_peer_id, peer_id_text
 from p2pnode.ports import Network, PeerId
 from p2pnode.store.lmdb import LmdbStore
 from p2pnode.store.wal import open_log
@@ -140,6 +140,7 @@ async def run_node(
             announce=config.network_announce,
             bootstrap=config.network_bootstrap,
             roles=roles_of(config),
+            allow=tuple(_peer_id("network.allow", text) for text in config.network_allow),
             known=tuple(v.peer_id for v in genesis.validators),
             limits=NetworkLimits(
                 connections_max=config.network_peers_max,
@@ -371,6 +372,14 @@ def roles_of(config: NodeConfig) -> Role:
     for name in config.roles:
         found |= Role[name.upper()]
     return found
+
+
+def _peer_id(key: str, text: str) -> PeerId:
+    """Read a peer id of the configuration, as people write it."""
+    try:
+        return parse_peer_id(text)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {text!r} is no peer id: {error}") from None
 
 
 def _read_genesis(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from p2pnode.node.jsonform import Amount, Json, from_json, to_json
 from p2pnode.node.status import (
     BLOCKS_MAX,
     AccountStatus,
+    BannedRow,
     BlockStatus,
     GenesisInfo,
     NodeStatus,
@@ -127,6 +128,11 @@ async def blocks(node: NodeView, from_: int, count: int = BLOCKS_MAX) -> tuple[B
 async def peers(node: NodeView) -> tuple[PeerRow, ...]:
     """Return the connected peers."""
     return node.peers()
+
+
+async def peers_banned(node: NodeView) -> tuple[BannedRow, ...]:
+    """Return the peers that are refused for a while, and why."""
+    return node.banned()
 
 
 async def validators(node: NodeView) -> tuple[ValidatorRow, ...]:
@@ -274,6 +280,7 @@ _FUNCTIONS: Final[tuple[Callable[..., Awaitable[Any]], ...]] = (
     genesis,
     metrics,
     peers,
+    peers_banned,
     status,
     submit,
     supply,

@@ -9,6 +9,7 @@ import trio
 
 from p2pnode.node.status import (
     AccountStatus,
+    BannedRow,
     BlockEvent,
     BlockStatus,
     GenesisInfo,
@@ -45,6 +46,9 @@ class NodeView(Protocol):
 
     def peers(self) -> tuple[PeerRow, ...]:
         """Return the connected peers, ascending by id."""
+
+    def banned(self) -> tuple[BannedRow, ...]:
+        """Return the peers refused for a while, ascending by id."""
 
     def validators(self) -> tuple[ValidatorRow, ...]:
         """Return the current epoch's validator set, in its order."""

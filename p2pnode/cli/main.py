@@ -181,6 +181,7 @@ def make_parser() -> _Parser:
     status.add_argument("--watch", action="store_true", help="a line every --interval")
     status.add_argument("--interval", default="1s", metavar="TIME", help="such as 250ms or 5s")
 
+    command("peers", "peers:peers", "show the connected and the banned peers, and why", node)
     keys = _nested(command("keys", "keys:help", "make, show, encrypt and back up key files"))
     _add_keys(keys, [shared, secret])
     tx = _nested(command("tx", "tx:help", "send and follow transactions"))
@@ -202,7 +203,7 @@ def make_parser() -> _Parser:
         ("ban", "disconnect a peer and refuse it for a while"),
     ):
         made = _leaf(admin, name, f"admin:{name}", help, [shared, data])
-        made.add_argument("peer", metavar="PEER", help="its id, as `p2pnode rpc peers` shows")
+        made.add_argument("peer", metavar="PEER", help="its id, as `p2pnode peers` shows")
     level = _leaf(admin, "log-level", "admin:log_level", "log from a level on", [shared, data])
     level.add_argument("level", metavar="LEVEL", help="debug, info, warning or error")
     _leaf(admin, "stop", "admin:stop", "stop the node, as SIGTERM does", [shared, data])

@@ -186,8 +186,6 @@ class NetworkConfig:
     """Validators: never refused for the address they come from; see also `set_known`."""
     allow: tuple[PeerId, ...] = ()
     """The only peers to connect with, in both directions; empty: any."""
-    network_key: bytes | None = field(default=None, repr=False)
-    """Pre-shared key of a private network, 32 bytes; who has another one, or none, is refused."""
     limit_loopback: bool = False
     """Hold addresses on the loopback to the limits per address, too: on one machine, all nodes of a
     test network share one."""
@@ -201,10 +199,6 @@ class NetworkConfig:
             raise NetworkConfigError(f"the seed has {len(self.seed)} bytes instead of 32")
         if len(self.chain) != 32:
             raise NetworkConfigError(f"the chain id has {len(self.chain)} bytes instead of 32")
-        if self.network_key is not None and len(self.network_key) != 32:
-            raise NetworkConfigError(
-                f"the network key has {len(self.network_key)} bytes instead of 32"
-            )
         if not 0 <= self.port <= 65535:
             raise NetworkConfigError(f"port {self.port} is not between 0 and 65535")
         try:

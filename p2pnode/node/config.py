@@ -95,6 +95,12 @@ class NodeConfig:
         (),
         "Addresses others are told besides those listened on, such as the outside of a router.",
     )
+    network_allow: tuple[str, ...] = _set(
+        "network.allow",
+        Kind.TEXTS,
+        (),
+        "Peer ids that may connect, in both directions; empty: any.",
+    )
     network_peers_max: int = _set(
         "network.peers_max", Kind.INTEGER, 64, "Most connected peers.", least=1, most=4096
     )

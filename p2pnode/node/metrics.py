@@ -159,6 +159,15 @@ def _network(ports: Ports) -> Mapping[str, float]:
         'p2pnode_network_messages_total{direction="out"}': seen.messages_published,
         "p2pnode_network_messages_invalid_total": seen.messages_invalid,
         "p2pnode_network_dials_failed_total": seen.dials_failed,
+        "p2pnode_network_bans_total": seen.bans_count,
+        **{
+            f'p2pnode_network_refusals_total{{kind="{kind}"}}': count
+            for kind, count in seen.refusals.items()
+        },
+        **{
+            f'p2pnode_network_offences_total{{kind="{kind}"}}': count
+            for kind, count in seen.offences.items()
+        },
     }
 
 

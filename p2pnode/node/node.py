@@ -42,8 +42,10 @@ from p2pnode.node.runtime import Ports, Shell
 from p2pnode.node.serve import StoreServer
 from p2pnode.node.status import (
     AccountStatus,
+    BannedRow,
     BlockEvent,
     BlockStatus,
+    DeductionRow,
     GenesisInfo,
     NodeStatus,
     PeerRow,
@@ -55,7 +57,7 @@ from p2pnode.node.status import (
     genesis_info,
     peer_id_text,
 )
-from p2pnode.ports import PeerId, Verdict
+from p2pnode.ports import Deduction, PeerId, Verdict
 from p2pnode.types.chain import Chain
 from p2pnode.types.effects import Effect, Emit, Input
 from p2pnode.types.genesis import FIRST_UID, decode_genesis
@@ -472,8 +474,16 @@ class Node:
                 score=p.score,
                 validator=v,
                 height=self.core.catchup.height_of(p.peer),
+                reasons=_deductions(p.reasons),
             )
             for p in self._ports.network.peers()
+        )
+
+    def banned(self) -> tuple[BannedRow, ...]:
+        """Return the peers refused for a while, ascending by id."""
+        return tuple(
+            BannedRow(peer_id_text(b.peer), b.left_s, b.bans_count, _deductions(b.reasons))
+            for b in self._ports.network.banned()
         )
 
     def validators(self) -> tuple[ValidatorRow, ...]:
@@ -561,3 +571,7 @@ def _submit_outcome(raw: bytes, refusal: object) -> SubmitOutcome:
         return SubmitOutcome(transaction_id, True)
     assert isinstance(refusal, P2PNodeError), refusal
     return SubmitOutcome(transaction_id, False, refusal.kind, str(refusal))
+
+
+def _deductions(found: Sequence[Deduction]) -> tuple[DeductionRow, ...]:
+    return tuple(DeductionRow(d.reason, d.points, d.age_s) for d in found)

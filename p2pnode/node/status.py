@@ -263,6 +263,31 @@ class BlockEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DeductionRow:
+    """Points a peer has lost."""
+
+    reason: str
+    points: float
+    """Over all repetitions in a row."""
+    age_s: float
+    """How long ago, the last time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BannedRow:
+    """A peer that is refused for a while."""
+
+    id: str
+    """Peer id as people write it (base58)."""
+    left_s: float
+    """Until it is forgiven."""
+    bans_count: int
+    """Bans lately; each lasts twice as long as the one before."""
+    reasons: tuple[DeductionRow, ...]
+    """Why, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerRow:
     """A connected peer."""
 
@@ -282,6 +307,8 @@ class PeerRow:
     """Index in the validator set, None for others."""
     height: int | None = None
     """Newest height it told us of."""
+    reasons: tuple[DeductionRow, ...] = ()
+    """The last points it has lost, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +387,24 @@ def peer_id_text(peer_id: bytes) -> str:
         digits.append(_BASE58[digit])
     zeros = len(peer_id) - len(peer_id.lstrip(b"\0"))
     return "1" * zeros + "".join(reversed(digits))
+
+
+def parse_peer_id(text: str) -> bytes:
+    """Return the peer id that people write so.
+
+    Raises:
+        ValueError: It is not base58, or not as long as the id of an Ed25519 key.
+    """
+    number = 0
+    for character in text:
+        number = number * 58 + _BASE58.index(character)
+    size = len(crypto.peer_id_of(b"")) + 32
+    if number.bit_length() > 8 * size or not text:
+        raise ValueError(f"{size} bytes expected")
+    peer_id = number.to_bytes(size, "big")
+    if peer_id_text(peer_id) != text or not peer_id.startswith(crypto.peer_id_of(b"")):
+        raise ValueError("not the id of an Ed25519 key (12D3Koo…)")
+    return peer_id
 
 
 def validator_peer_text(node_public_key: bytes) -> str:

@@ -14,8 +14,10 @@ from p2pnode.errors import RejectedTransaction
 from p2pnode.node.jsonform import Amount
 from p2pnode.node.status import (
     AccountStatus,
+    BannedRow,
     BlockEvent,
     BlockStatus,
+    DeductionRow,
     GenesisInfo,
     NodeStatus,
     PeerRow,
@@ -73,7 +75,20 @@ class FakeNode:
         return self.chain.get(max(self.chain, default=0) if height is None else height)
 
     def peers(self) -> tuple[PeerRow, ...]:
-        return (PeerRow("12D3Koo", "node1", "/ip4/127.0.0.1/tcp/1", True, 1.5, 0.0),)
+        return (
+            PeerRow(
+                "12D3Koo",
+                "node1",
+                "/ip4/127.0.0.1/tcp/1",
+                True,
+                1.5,
+                -12.0,
+                reasons=(DeductionRow("a ping without an answer", 12.0, 3.0),),
+            ),
+        )
+
+    def banned(self) -> tuple[BannedRow, ...]:
+        return (BannedRow("12D3Bad", 250.0, 2, (DeductionRow("junk", 100.0, 50.0),)),)
 
     def validators(self) -> tuple[ValidatorRow, ...]:
         return (ValidatorRow(0, "00" * 32, 1, "12D3Koo", own=True, connected=True),)

@@ -279,3 +279,14 @@ async def test_any_method_can_be_called() -> None:
 )
 def test_parameters_are_json_or_plain_text(texts: list[str], params: object) -> None:
     assert parameters(texts) == params
+
+
+async def test_peers_are_shown_with_the_reasons_of_their_scores() -> None:
+    run = await against(FakeNode(), "peers")
+    assert run.code == ExitCode.OK
+    assert "score -12\n    -12  a ping without an answer  (3 s ago)" in run.out
+    assert "12D3Bad  banned for another 250 s, ban 2\n    -100  junk  (50 s ago)" in run.out
+    assert "1 connected, 1 banned" in run.err
+    as_json = json.loads((await against(FakeNode(), "peers", "--json")).out)
+    assert as_json["connected"][0]["reasons"][0]["points"] == 12.0
+    assert as_json["banned"][0]["left_s"] == 250.0

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.node.config import SETTINGS, NodeConfig, load_config, render_toml, sample_toml
 from p2pnode.node.settings import (
     BadSettingError,
@@ -16,6 +17,7 @@ from p2pnode.node.settings import (
     Setting,
     UnknownSettingError,
 )
+from p2pnode.node.status import parse_peer_id, peer_id_text
 
 SAMPLE = Path(__file__).parents[3] / "docs" / "config.sample.toml"
 
@@ -211,3 +213,11 @@ def test_a_relative_file_without_data_dir_means_its_own_folder(
     (tmp_path / "nd2" / "p2pnode.toml").write_text('name = "x"\n')
     monkeypatch.chdir(tmp_path)
     assert load_config(Path("nd2/p2pnode.toml")).data_dir == Path("nd2")
+
+
+def test_peer_ids_of_the_configuration_are_read_and_others_named() -> None:
+    peer = peer_id_of(SecretKey(bytes(32)).public)
+    assert parse_peer_id(peer_id_text(peer)) == peer
+    for text in ("", "12D3Koo", "0OIl", "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", "1" * 99):
+        with pytest.raises(ValueError, match=r"."):
+            parse_peer_id(text)
