@@ -1,4 +1,5 @@
 // A js-libp2p peer that does what it is told, a JSON object a line, and answers in the same way.
+// What the orders mean is written in tests/interop/README.md.
 import { createHash } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import { noise } from '@chainsafe/libp2p-noise'
@@ -33,6 +34,12 @@ node.addEventListener('peer:disconnect', event => say({ event: 'disconnect' }))
 
 const pattern = size => Uint8Array.from({ length: size }, (_, index) => index * 7 + (index >> 8) & 255)
 
+async function write (stream, data) {
+  for (let at = 0; at < data.length; at += 32768) {
+    if (!stream.send(data.subarray(at, at + 32768))) await stream.onDrain()
+  }
+}
+
 async function exchange (target, protocol, size) {
   const stream = await node.dialProtocol(multiaddr(target), protocol)
   const frame = new Uint8Array(4 + size)
@@ -48,12 +55,31 @@ async function exchange (target, protocol, size) {
     }
     throw new Error(`the stream ended after ${count} bytes`)
   })()
-  for (let at = 0; at < frame.length; at += 32768) {
-    if (!stream.send(frame.subarray(at, at + 32768))) await stream.onDrain()
-  }
+  await write(stream, frame)
   const bytes = await answer
   stream.abort(new Error('done'))
   return { sent: sha256(frame.subarray(4)), received: sha256(bytes.subarray(5)), status: bytes[4] }
+}
+
+async function halfClose (target, protocol, size) {
+  const stream = await node.dialProtocol(multiaddr(target), protocol)
+  const received = []
+  const answer = (async () => {
+    for await (const piece of stream) received.push(Buffer.from(piece.subarray()))
+  })()
+  await write(stream, pattern(size))
+  await stream.close()
+  await answer
+  return { sent: sha256(pattern(size)), received: sha256(Buffer.concat(received)) }
+}
+
+async function drain (target, protocol) {
+  const stream = await node.dialProtocol(multiaddr(target), protocol)
+  let bytes = 0
+  try {
+    for await (const piece of stream) bytes += piece.byteLength
+  } catch {}
+  return { bytes, end: stream.status === 'reset' ? 'reset' : 'closed' }
 }
 
 async function until (what) {
@@ -67,7 +93,7 @@ async function until (what) {
 const commands = {
   async dial ({ target }) {
     const connection = await node.dial(multiaddr(target))
-    return { muxer: connection.multiplexer, encryption: connection.encryption, peer: connection.remotePeer.toString() }
+    return { muxer: connection.multiplexer, encryption: connection.encryption }
   },
   async ping ({ target }) {
     return { ms: await node.services.ping.ping(multiaddr(target)) }
@@ -85,6 +111,22 @@ const commands = {
   async exchange ({ target, protocol, size }) {
     return await exchange(target, protocol, size)
   },
+  async half_close ({ target, protocol, size }) {
+    return await halfClose(target, protocol, size)
+  },
+  async reset ({ target, protocol, size }) {
+    const stream = await node.dialProtocol(multiaddr(target), protocol)
+    await write(stream, pattern(size))
+    stream.abort(new Error('told to'))
+    return {}
+  },
+  async drain ({ target, protocol }) {
+    return await drain(target, protocol)
+  },
+  async disconnect () {
+    await Promise.all(node.getConnections().map(connection => connection.close()))
+    return {}
+  },
   async subscribe ({ topic }) {
     node.services.pubsub.subscribe(topic)
     await until(() => node.services.pubsub.getSubscribers(topic).length > 0)
@@ -92,10 +134,10 @@ const commands = {
     return {}
   },
   async publish ({ topic, data }) {
-    const { recipients } = await node.services.pubsub.publish(topic, Buffer.from(data, 'hex'))
-    return { recipients: recipients.length }
+    await node.services.pubsub.publish(topic, Buffer.from(data, 'hex'))
+    return {}
   },
-  async echo ({ protocol }) {
+  async mirror ({ protocol }) {
     await node.handle(protocol, async stream => {
       for await (const piece of stream) {
         if (!stream.send(piece)) await stream.onDrain()
