@@ -80,6 +80,12 @@ def configure(options: LogOptions, **context: object) -> None:
         handlers.append(console)
     if options.ring is not None:
         handlers.append(_RingHandler(options.ring))
+    if not handlers:
+        # Functions such as logging.warning, which libp2p calls, give an empty root logger a handler
+        # for stderr, in the middle of the screen.
+        nowhere = logging.NullHandler()
+        nowhere.setFormatter(_LineFormatter(text_line, {}))
+        handlers.append(nowhere)
     root = logging.getLogger()
     for old in list(root.handlers):
         if isinstance(old.formatter, _LineFormatter):
