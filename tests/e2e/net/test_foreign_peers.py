@@ -76,7 +76,7 @@ def handle_streams(
 ) -> str:
     """Serve bare streams, which the port does not offer; returns the protocol."""
     protocol = f"{PROTOCOL}/{name}/1"
-    node._handlers[protocol.encode()] = handler
+    node._inbound.handlers[protocol.encode()] = handler
     return protocol
 
 

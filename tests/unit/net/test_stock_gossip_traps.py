@@ -31,6 +31,8 @@ from p2pnode.net.libp2p.gossip import Gossip
 from p2pnode.net.libp2p.host import make_host
 from p2pnode.net.libp2p.router import OutQueue
 from p2pnode.net.libp2p.streams import decode_varint
+from p2pnode.net.meters import Meters
+from p2pnode.net.offences import Offence
 from p2pnode.ports import Published, Verdict
 
 BOTH = pytest.mark.parametrize("own", [True, False], ids=["own", "stock"])
@@ -61,7 +63,6 @@ class Stock:
         self.router = GossipSub([TProtocol(str(PROTOCOL_ID_V11))], 4, 3, 5, **changes)
         self.pubsub = Pubsub(host, self.router)
         self.pubsub.seen_messages.stop()  # a thread
-        self.penalties: list[float] = []
         self.received: Any = None
 
         async def checked(forwarder: ID, message: rpc_pb2.Message) -> bool:
@@ -116,12 +117,13 @@ class Ours:
 
         host, _ = make_host(CONFIG, on_stream)
         self._send, self.received = trio.open_memory_channel[Published](32)
-        self.penalties: list[float] = []
+        self.faults: list[str] = []
         self.gossip = Gossip(
             host,
             CONFIG,
             deliver=self._send.send,
-            penalize=lambda peer, points, reason: self.penalties.append(points),
+            meters=Meters(CONFIG.limits, self._on_fault),
+            blame=self._on_fault,
             score=lambda peer: 0.0,
         )
         self._validate = validate
@@ -132,6 +134,9 @@ class Ours:
                 CONFIG.limits.gossip_queue_max, self.gossip._count_drop
             )
             self.router.add_peer(peer, PROTOCOL_ID_V11)
+
+    def _on_fault(self, peer: bytes, offence: Offence, factor: float, detail: str) -> None:
+        self.faults.append(f"{offence}: {detail}")
 
     async def join(self) -> None:
         def checked(peer: bytes, data: bytes) -> Verdict:
@@ -218,7 +223,7 @@ async def test_a_hundred_messages_in_a_second_are_forwarded(
         assert side.router.scorer.behavior_penalty[PEERS[0]] > 100  # and the honest one pays
     else:
         assert len(set(forwarded)) == 100
-        assert side.penalties == []
+        assert side.faults == []
 
 
 async def repaired(side: Side, after_s: float) -> bool:
