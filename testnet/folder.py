@@ -81,6 +81,8 @@ class Manifest:
     """When the supervisor began, seconds since 1970."""
     helpers: tuple[tuple[int, float], ...] = ()
     """Other processes of the testnet: (pid, started)."""
+    links: tuple[Mapping[str, Any], ...] = ()
+    """Links that are slow or cut, as `testnet links --json` shows them."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Values of a newer program, kept."""
 
@@ -252,6 +254,7 @@ def read_manifest(folder: Folder) -> Manifest | None:
             pid=int(body["pid"]),
             started=float(body["started"]),
             helpers=tuple((int(pid), float(at)) for pid, at in body.get("helpers", ())),
+            links=tuple(dict(row) for row in body.get("links", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

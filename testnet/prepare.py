@@ -43,6 +43,7 @@ class NodePlan:
     """URL of its API."""
     p2p: str
     """Multiaddress with its peer id."""
+    peer_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +110,11 @@ def prepare(spec: TestnetSpec, folder: Folder, recording: Trace | None = None) -
 
 def _write_nodes(spec: TestnetSpec, folder: Folder) -> tuple[NodePlan, ...]:
     ports = free_ports(2 * spec.validators)
-    addresses = []
+    addresses, peers = [], []
     for index in range(spec.validators):
-        peer = peer_id_text(peer_id_of(derive_test_key(spec.seed, "node", index).public))
-        addresses.append(f"/ip4/127.0.0.1/tcp/{ports[2 * index]}/p2p/{peer}")
+        peers.append(peer_id_of(derive_test_key(spec.seed, "node", index).public))
+        where = f"/ip4/127.0.0.1/tcp/{ports[2 * index]}"
+        addresses.append(f"{where}/p2p/{peer_id_text(peers[index])}")
     plans = []
     for index, address in enumerate(addresses):
         name = f"node{index}"
@@ -139,7 +141,8 @@ def _write_nodes(spec: TestnetSpec, folder: Folder) -> tuple[NodePlan, ...]:
         path = data_dir / FILE_NAME
         path.write_text(render_toml(config, data_dir=False), encoding="utf-8")
         url = f"http://127.0.0.1:{config.api_port}"
-        plans.append(NodePlan(name, index, ("validator", "executor"), path, url, address))
+        roles = ("validator", "executor")
+        plans.append(NodePlan(name, index, roles, path, url, address, peers[index]))
     return tuple(plans)
 
 

@@ -1,7 +1,7 @@
 """Faults on the links of a real node: a table of what each link does, and the channels it governs.
 
 For test chains only. Every node delays, slows and stalls what *it* sends, so both directions of a
-link are their senders' business. Where it sits in the stack and why: docs/adr/012.
+link are their senders' business. Where it sits in the stack and why: docs/adr/014.
 """
 
 from __future__ import annotations

@@ -308,6 +308,12 @@ def on_node(arguments: Any, console: Console) -> int:
     """Kill, pause, resume or restart nodes."""
     folder = find(arguments.name)
     command = arguments.command
+    # Said before it is done: killed is killed.
+    action = {"command": command, "nodes": arguments.node}
+    effect = request(folder, {"command": "effect", "action": action})["effect"]
+    if arguments.dry_run:
+        return say_effect(effect, console)
+    console.say(effect)
     changed = []
     for node in arguments.node:
         message = {"command": command, "node": node}
@@ -321,9 +327,16 @@ def on_node(arguments: Any, console: Console) -> int:
             pid = f"  pid {node['pid']}" if node["pid"] is not None else ""
             console.data(f"{node['name']} {node['state']}{pid}")
     after = {"kill": "restart", "pause": "resume"}.get(command)
-    if _warn_of_quorum(folder, console):
-        return ExitCode.OK
     console.next(*([f"testnet {after} {changed[0]['name']}"] if after else []), "testnet status")
+    return ExitCode.OK
+
+
+def say_effect(effect: str, console: Console) -> int:
+    """Say what an action would do; the whole of a dry run."""
+    if console.json:
+        console.document({"effect": effect})
+    else:
+        console.data(effect)
     return ExitCode.OK
 
 
@@ -383,6 +396,11 @@ def load(arguments: Any, console: Console) -> int:
         "for_s": arguments.for_s,
         "trace": str(trace.absolute()) if trace is not None else None,
     }
+    if arguments.detach:
+        request(folder, {**message, "command": "load_start"})
+        console.say(f"a load of {arguments.rate:g}/s runs for {arguments.for_s:g} s")
+        console.next("testnet status", "testnet load --stop")
+        return ExitCode.OK
     total = arguments.rate * arguments.for_s
     with (
         Connection(folder, timeout_s=None) as connection,

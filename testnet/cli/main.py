@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
 from p2pnode.errors import ConfigError, P2PNodeError
-from p2pnode.node.units import parse_duration
+from p2pnode.node.units import parse_duration, parse_size
 
 SHORT_HELP: Final = """\
 testnet runs a network of real nodes on this machine.
@@ -27,7 +27,7 @@ testnet runs a network of real nodes on this machine.
   testnet up --for 30s --load 100 --json      a run of 30 s with a load, and its summary
 
 commands: up · down · status · explain · logs · load · fund · kill · pause · resume · restart · wait
-          sim
+          cut · heal · link · links · sim
 more: testnet --help · testnet COMMAND --help
 """
 
@@ -120,6 +120,7 @@ def make_parser() -> _Parser:
     _add_up(commands, shared)
     _add_load(commands, [shared, name])
     _add_nodes(commands, [shared, name])
+    _add_links(commands, [shared, name])
     _add_others(commands, [shared, name])
     commands.add_parser(
         "sim", help="the same nodes in one process, in virtual time", add_help=False
@@ -171,6 +172,7 @@ def _add_load(commands: _Actions, parents: list[_Parser]) -> None:
         "--for", dest="for_s", type=_duration, default=30.0, metavar="30s", help="submit so long"
     )
     load.add_argument("--stop", action="store_true", help="end the load that runs")
+    load.add_argument("--detach", action="store_true", help="leave it running and return")
     fund = _add(commands, "fund", "commands:fund", "send an account money from a faucet", parents)
     fund.add_argument("address", help="the account: 32 bytes in hex")
     fund.add_argument("--amount", type=_natural, default=1000)
@@ -186,10 +188,47 @@ def _add_nodes(commands: _Actions, parents: list[_Parser]) -> None:
     ):
         command = _add(commands, name, "commands:on_node", help, parents)
         command.add_argument("node", nargs="+", metavar="NODE", help="such as node2, or 2")
+        _add_dry_run(command)
         if name == "kill":
             command.add_argument(
                 "--signal", type=_natural, default=9, help="another signal than 9 (SIGKILL)"
             )
+
+
+def _add_links(commands: _Actions, parents: list[_Parser]) -> None:
+    cut = _add(commands, "cut", "links:cut", "cut links; with one node, all of its links", parents)
+    cut.add_argument("node", nargs="*", metavar="NODE", help="one, or the two ends of a link")
+    cut.add_argument("--one-way", action="store_true", help="only from the first to the second")
+    cut.add_argument("--halves", metavar="NODE,…", help="these nodes from all others")
+    _add_dry_run(cut)
+    heal = _add(commands, "heal", "links:heal", "undo cuts; the last one by default", parents)
+    heal.add_argument("node", nargs="*", metavar="NODE", help="one, or the two ends of a link")
+    heal.add_argument("--one-way", action="store_true", help="only from the first to the second")
+    heal.add_argument("--all", action="store_true", help="every cut")
+    heal.add_argument("--last", action="store_true", help="the last cut (the default)")
+    _add_dry_run(heal)
+    link = _add(commands, "link", "links:link", "let links be slow or lossy", parents)
+    link.add_argument("node", nargs="*", metavar="NODE", help="one, or the two ends of a link")
+    link.add_argument("--one-way", action="store_true", help="only from the first to the second")
+    link.add_argument("--all", action="store_true", help="every link")
+    link.add_argument("--clear", action="store_true", help="as it is without us")
+    link.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="lan, wifi-good, wifi-bad, lte-edge, satellite, absurd or aws:<from>-<to>",
+    )
+    link.add_argument("--latency", type=_duration, metavar="200ms", help="one way")
+    link.add_argument("--jitter", type=_duration, metavar="20ms", help="more or less than that")
+    link.add_argument("--loss", type=_share, metavar="1%", help="of the segments sent")
+    link.add_argument("--burst", type=_burst, metavar="N", help="losses in runs of so many")
+    link.add_argument("--rate", dest="rate", type=_size, metavar="1MiB", help="bytes a second")
+    _add(commands, "links", "links:links", "what every link is like", parents)
+
+
+def _add_dry_run(parser: _Parser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say the effect on the quorum, and do nothing"
+    )
 
 
 def _add_others(commands: _Actions, parents: list[_Parser]) -> None:
@@ -231,6 +270,31 @@ def _duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _share(text: str) -> float:
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / (100 if number != text else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share such as 1% or 0.01")
+    return share
+
+
+def _burst(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
 def _pair(text: str) -> tuple[str, int]:

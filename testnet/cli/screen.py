@@ -136,7 +136,68 @@ def status_table(status: Json) -> str:
     title = f'testnet "{status["name"]}"  seed {status["seed"]}  engine {status["engine"]}'
     explained = status.get("explain")
     words = [] if explained is None else ["", explained["sentence"]]
-    return "\n".join([title, "", *_columns(rows), *words])
+    return "\n".join([title, "", *columns(rows), *cut_lines(status), *words])
+
+
+def cut_lines(status: Json) -> list[str]:
+    """Return what is cut, a line each: nodes that reach nobody first, then other links."""
+    isolated = status.get("isolated", {})
+    lines = [
+        f"  {name} is cut off from all others for {age_s:.1f} s" for name, age_s in isolated.items()
+    ]
+    for here, there, sign, age_s in _cut_links(status.get("links", ())):
+        if here not in isolated and there not in isolated:
+            lines.append(f"  {here}{sign}{there} is cut for {age_s:.1f} s")
+    return ["", *lines] if lines else []
+
+
+def _cut_links(rows: Sequence[Json]) -> list[tuple[str, str, str, float]]:
+    """Return the links that are cut, each once: (end, end, sign between, seconds)."""
+    ages_s = {(row["from"], row["to"]): row["cut_s"] for row in rows if row["cut"]}
+    found = []
+    for (here, there), age_s in ages_s.items():
+        back_s = ages_s.get((there, here))
+        if back_s is None:
+            found.append((here, there, "→", age_s))
+        elif here < there:
+            found.append((here, there, "-", min(age_s, back_s)))
+    return found
+
+
+def links_table(rows: Sequence[Json]) -> str:
+    """Return all links, a line for both directions of each."""
+    by_pair = {(row["from"], row["to"]): row for row in rows}
+    order = {pair: place for place, pair in enumerate(by_pair)}
+    lines: list[tuple[str, ...]] = [("link", "profile", "latency", "loss", "rate", "cut", "rtt")]
+    for (here, there), row in by_pair.items():
+        back = by_pair[there, here]
+        if order[there, here] < order[here, there]:
+            continue
+        if _same(row, back):
+            lines.append((f"{here}-{there}", *_link_cells(row, back)))
+        else:
+            lines.append((f"{here}→{there}", *_link_cells(row, row)))
+            lines.append((f"{there}→{here}", *_link_cells(back, back)))
+    return "\n".join(columns(lines))
+
+
+def _same(row: Json, back: Json) -> bool:
+    return all(row[key] == back[key] for key in ("numbers", "cut"))
+
+
+def _link_cells(row: Json, back: Json) -> tuple[str, ...]:
+    numbers = row["numbers"]
+    latency, loss, rate = "-", "-", "-"
+    if numbers is not None:
+        low, high = numbers["latency_ms_min"], numbers["latency_ms_max"]
+        latency = f"{low:g} ms" if low == high else f"{low:g}-{high:g} ms"
+        loss = f"{numbers['loss']:.1%}" if numbers["loss"] else "-"
+        if numbers["rate_bytes_per_s"] is not None:
+            rate = f"{human_size(numbers['rate_bytes_per_s'])}/s"
+    rtts = [r["rtt_ms"] for r in (row, back) if r["rtt_ms"] is not None]
+    rtt = f"{sum(rtts) / len(rtts):.1f} ms" if rtts else "-" if row["connected"] else "none"
+    cut = f"{row['cut_s']:.1f} s" if row["cut"] else "-"
+    return (row["profile"] or "-", latency, loss, rate, cut, rtt)
 
 
 def status_line(
@@ -229,7 +290,8 @@ def _number(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines, their columns below one another."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  "

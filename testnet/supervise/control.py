@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError
 from testnet.supervise.fund import fund
+from testnet.supervise.linkrequests import carry_out, effect_of, isolated, rtts_of, table
 from testnet.supervise.noderun import NodeRun
 from testnet.supervise.situation import explain_json
 from testnet.supervise.supervisor import Supervisor
@@ -97,7 +99,9 @@ class ControlServer:
         supervisor = self._supervisor
         match request.get("command"):
             case "status":
-                await supervisor.look_at_all()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(supervisor.look_at_all)
+                    nursery.start_soon(supervisor.look_at_links)
                 return {"ok": True, **status_json(supervisor)}
             case "explain":
                 await supervisor.look_at_all()
@@ -106,6 +110,15 @@ class ControlServer:
                 number = int(request.get("signal", signal.SIGKILL))
                 killed = await supervisor.kill(str(request["node"]), number)
                 return {"ok": True, "node": node_json(killed)}
+            case "links":
+                await supervisor.look_at_links()
+                return {"ok": True, "links": table(supervisor)}
+            case "cut" | "heal" | "link":
+                answer = carry_out(supervisor, request)
+                await supervisor.tell_links()
+                return answer()
+            case "effect":
+                return {"ok": True, "effect": effect_of(supervisor, request["action"])}
             case "restart":
                 return {"ok": True, "node": node_json(await supervisor.restart(request["node"]))}
             case "pause":
@@ -118,6 +131,13 @@ class ControlServer:
                 return {"ok": True, **await self._fund(request)}
             case "load":
                 return await self._load(request, tell)
+            case "load_start":
+                supervisor.start_load(
+                    float(request["rate"]),
+                    for_s=request.get("for_s"),
+                    trace=request.get("trace"),
+                )
+                return {"ok": True}
             case "load_stop":
                 return {"ok": True, "stopped": await supervisor.stop_load()}
             case "down":
@@ -209,6 +229,7 @@ def node_json(node: NodeRun) -> Json:
         "cpu_s": round(node.cost.cpu_s, 3),
         "memory_bytes_max": node.cost.memory_bytes_max,
         "crash": node.crash,
+        "rtt_ms": rtts_of(node),
     }
 
 
@@ -222,6 +243,8 @@ def status_json(supervisor: Supervisor) -> Json:
         "ready": all(node.ready for node in supervisor.nodes),
         "ready_s": supervisor.ready_s,
         "load": supervisor.load_progress,
+        "links": supervisor.links.rows(time.time_ns() // 1_000_000, changed_only=True),
+        "isolated": isolated(supervisor),
         "nodes": [node_json(node) for node in supervisor.nodes],
         "explain": explain_json(supervisor),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -62,6 +63,11 @@ class NodeRun:
     """When it was killed, paused or found crashed, on Trio's clock; 0 for never."""
     seen_s: float = 0.0
     """When it answered last, on Trio's clock; 0 for never."""
+    rtts_ms: Mapping[str, float | None] = field(default_factory=dict)
+    """By name of the nodes it is connected to: the round trip it measures, None before the first;
+    as seen last."""
+    links_version: int = -1
+    """Which state of the links its process was told."""
 
     @property
     def ready(self) -> bool:

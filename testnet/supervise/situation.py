@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -26,7 +27,9 @@ _CONDITIONS: Final = {
 def situation(supervisor: Supervisor) -> Situation:
     """Return what is known of a testnet now; asks no node."""
     now_s = trio.current_time()
-    return Situation(tuple(_facts(node, now_s) for node in supervisor.nodes))
+    rows = supervisor.links.rows(time.time_ns() // 1_000_000, changed_only=True)
+    nodes = tuple(_facts(node, now_s) for node in supervisor.nodes)
+    return Situation(nodes, link_facts(rows))
 
 
 def link_facts(rows: Iterable[Mapping[str, Any]]) -> tuple[LinkFacts, ...]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,6 +20,8 @@ import psutil
 import trio
 
 from p2pnode.client import ClientError, NodeClient
+from p2pnode.errors import P2PNodeError
+from p2pnode.net.shim import links_to_json
 from testnet.folder import Folder, Manifest, NodeEntry, signal_process, started_s, write_manifest
 from testnet.launch.launcher import Launcher, Process, Request
 from testnet.load.options import LoadOptions
@@ -26,6 +29,7 @@ from testnet.load.process import STOP
 from testnet.load.report import LoadReport
 from testnet.prepare import Prepared
 from testnet.spec import TestnetSpec
+from testnet.supervise.links import Links
 from testnet.supervise.noderun import (
     NodeRun,
     NodeState,
@@ -35,6 +39,7 @@ from testnet.supervise.noderun import (
     running,
     why_not_ready,
 )
+from testnet.supervise.quorum import Situation
 from testnet.supervise.summary import StateSeen
 
 READY_POLL_S: Final = 0.05
@@ -68,6 +73,7 @@ class Supervisor:
         self.folder = folder
         self.prepared = prepared
         self.nodes = [NodeRun(plan, NodeClient(plan.rpc, timeout_s=5.0)) for plan in prepared.nodes]
+        self.links = Links({plan.name: plan.peer_id for plan in prepared.nodes})
         self.seen = StateSeen()
         self.ready_s: float | None = None
         self.ready = trio.Event()
@@ -84,8 +90,10 @@ class Supervisor:
         self._pid_started = started_s(os.getpid()) or 0.0
         self._load: Process | None = None
         self._load_ended = trio.Event()
+        self._load_begins = False
         self._next_repetition = 0
         self.fund_lock = trio.Lock()
+        self._telling_links = trio.Lock()
         self._nursery: trio.Nursery
 
     # --- the life of the testnet -----------------------------------------------------------------
@@ -232,6 +240,7 @@ class Supervisor:
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGCONT)
         node.state = NodeState.RUNNING
+        self._nursery.start_soon(self.tell_links)
         return node
 
     def kill_all(self) -> None:
@@ -253,9 +262,12 @@ class Supervisor:
         node.crash = ""
         node.state = NodeState.STARTING
         profile = self.folder.path / f"{plan.name}.profile" if self.spec.profile else None
+        links_version = self.links.version
         value = {
             "config": str(plan.config.absolute()),
             "profile": str(profile.absolute()) if profile is not None else None,
+            # From the beginning: it must not connect over a link that is cut.
+            "links": links_to_json(self.links.states(plan.name)),
         }
         request = Request(
             title=plan.name,
@@ -266,6 +278,10 @@ class Supervisor:
         )
         process = await self._launcher.start(request)
         node.process = process
+        node.links_version = links_version
+        if self.links.version != links_version:
+            # Changed while the process was made.
+            self._nursery.start_soon(self.tell_links)
         node.cost.new_process()
         self._nursery.start_soon(self._follow, node, process)
 
@@ -306,6 +322,45 @@ class Supervisor:
         await self._launcher.gone.wait()
         self.notices("the fork server is gone, and the nodes with it")
         self.end("crashed")
+
+    # --- links -----------------------------------------------------------------------------------
+
+    async def tell_links(self) -> None:
+        """Tell every node's process how its links are now; called after each change of `links`.
+
+        A paused process reads nothing, and is told when it goes on.
+        """
+        async with self._telling_links:
+            version = self.links.version
+            for node in self.nodes:
+                process = node.process
+                is_told = node.links_version == version or node.state is NodeState.PAUSED
+                if process is None or is_told:
+                    continue
+                node.links_version = version
+                await process.send({"links": links_to_json(self.links.states(node.plan.name))})
+        self.write_manifest()
+
+    def situation(self) -> Situation:
+        """Return the validators, and what is between them."""
+        validators = self.prepared.genesis.validators
+        by_peer = {node.plan.peer_id: node for node in self.nodes}
+        nodes = {by_peer[v.peer_id].plan.name: v.power for v in validators if v.peer_id in by_peer}
+        running = (NodeState.RUNNING, NodeState.STARTING)
+        down = frozenset(n.plan.name for n in self.nodes if n.state not in running)
+        return Situation(nodes, down, self.links.cuts)
+
+    async def look_at_links(self) -> None:
+        """Ask every node that runs for the round trips it measures."""
+        async with trio.open_nursery() as nursery:
+            for node in self.up():
+                nursery.start_soon(self._look_at_links, node)
+
+    async def _look_at_links(self, node: NodeRun) -> None:
+        names = {other.plan.p2p.rpartition("/")[2]: other.plan.name for other in self.nodes}
+        with contextlib.suppress(ClientError):
+            rows = await node.client.peers()
+            node.rtts_ms = {names[row.id]: row.rtt_ms for row in rows if row.id in names}
 
     # --- watching --------------------------------------------------------------------------------
 
@@ -414,6 +469,32 @@ class Supervisor:
             self._next_repetition = max(self._next_repetition + 1, reports[0].repetitions)
         return reports[0]
 
+    def start_load(self, rate_tx_s: float, *, for_s: float | None, trace: str | None) -> None:
+        """Begin a load and return; `load_progress` and `load_report` tell of it.
+
+        Raises:
+            WrongStateError: One runs already.
+        """
+        if self._load is not None or self._load_begins:
+            raise WrongStateError("a load runs already; `testnet load --stop` ends it")
+        self._load_begins = True
+
+        async def run() -> None:
+            try:
+                await self.run_load(
+                    rate_tx_s,
+                    for_s=for_s,
+                    trace=trace,
+                    on_progress=lambda progress: None,
+                )
+            except P2PNodeError as error:
+                self.notices(f"the load failed: {error}")
+            finally:
+                self._load_begins = False
+
+        self.load_report = self.load_progress = None
+        self._nursery.start_soon(run)
+
     async def stop_load(self) -> bool:
         """Let the load settle and end; False where none runs."""
         if self._load is None:
@@ -468,6 +549,7 @@ class Supervisor:
             pid=os.getpid(),
             started=self._pid_started,
             helpers=((self._launcher.pid, self._launcher.started),),
+            links=tuple(self.links.rows(_wall_ms(), changed_only=True)),
         )
         write_manifest(self.folder, manifest)
 
@@ -487,6 +569,10 @@ def last_error(lines: Sequence[str]) -> str:
     bare = [text for line in lines if (text := line.strip(_FRAME + "-"))]
     errors = [text for text in bare if _ERROR_LINE.match(text)]
     return (errors or bare or [""])[-1]
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _ignore(text: str) -> None:
