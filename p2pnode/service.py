@@ -139,6 +139,7 @@ async def run_node(
             listen=config.network_listen,
             announce=config.network_announce,
             bootstrap=config.network_bootstrap,
+            lan=config.network_lan,
             roles=roles_of(config),
             allow=tuple(_peer_id("network.allow", text) for text in config.network_allow),
             known=tuple(v.peer_id for v in genesis.validators),

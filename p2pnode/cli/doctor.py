@@ -31,9 +31,11 @@ from p2pnode.explain import (
 from p2pnode.keys import keystore, sealing
 from p2pnode.keys.keystore import KeyFacts, Purpose
 from p2pnode.keys.place import Place
+from p2pnode.net.addresses import acceptable, expanded, interface_ips, scope_of
 from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
 from p2pnode.node.status import NodeStatus, peer_id_text
 from p2pnode.types.genesis import Genesis, chain_id, decode_genesis
+from p2pnode.types.record import Scope
 
 DIAL_TIMEOUT_S: Final = 3.0
 """A first peer that does not answer within this is called unreachable."""
@@ -154,6 +156,7 @@ def examine(arguments: Namespace) -> Iterator[Finding]:
     running = _status(arguments, config)
     if running is None:
         yield from _ports(config)
+        yield _reach(config)
         yield from _bootstrap(config, genesis)
     else:
         yield from _running(running, config)
@@ -276,6 +279,34 @@ def _ports(config: NodeConfig) -> Iterator[Finding]:
         else:
             hint = "others find the node again only on a port that stays: set network.listen"
             yield Finding("p2p port", State.WARN, "another one at every start", hint)
+
+
+def _reach(config: NodeConfig) -> Finding:
+    """Tell from where others can reach the node, as far as this machine knows."""
+    bad = [a for a in config.network_announce if not acceptable(a.partition("/p2p/")[0])]
+    if bad:
+        hint = "an IP address and a TCP port, as in /ip4/203.0.113.7/tcp/4001"
+        return Finding("reach", State.FAIL, f"network.announce {bad[0]!r} leads nowhere", hint)
+    own = [a.partition("/p2p/")[0] for a in config.network_announce]
+    # A port that changes is found fault with elsewhere.
+    listening = [
+        a.removesuffix("/tcp/0") + "/tcp/1" if a.endswith("/tcp/0") else a
+        for a in config.network_listen
+    ]
+    own += expanded(listening, interface_ips())
+    scope = min((scope_of(address) for address in own), default=Scope.HOST)
+    if scope is Scope.WORLD:
+        widest = next(address for address in own if scope_of(address) is scope)
+        text = f"others are told {widest.removesuffix('/tcp/1')}"
+        return Finding("reach", State.OK, f"{text}; whether it leads here, only they can tell")
+    if scope is Scope.PRIVATE:
+        hint = (
+            "to be reached from elsewhere, forward a port on the router and name its outside in"
+            " network.announce"
+        )
+        return Finding("reach", State.WARN, "only the local network reaches this node", hint)
+    hint = "set network.listen to /ip4/0.0.0.0/tcp/4001 to be reached by others"
+    return Finding("reach", State.WARN, "only this machine reaches this node", hint)
 
 
 def _bootstrap(config: NodeConfig, genesis: Genesis | None) -> Iterator[Finding]:

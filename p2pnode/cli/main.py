@@ -160,6 +160,7 @@ def make_parser() -> _Parser:
     run.add_argument("--config", metavar="FILE", help="default: p2pnode.toml in the folder")
     run.add_argument("--api-port", metavar="PORT", help="port of the API")
     run.add_argument("--listen", action="append", metavar="ADDRESS", help="multiaddress")
+    run.add_argument("--lan", action="store_true", help="find peers on the local network")
     run.add_argument("--bootstrap", action="append", metavar="ADDRESS", help="a first peer")
     run.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
     run.add_argument("--record", action="store_true", help="record the core's inputs")

@@ -88,6 +88,7 @@ def gather(arguments: Namespace) -> NodeConfig:
         ("api.port", arguments.api_port),
         ("network.listen", arguments.listen),
         ("network.bootstrap", arguments.bootstrap),
+        ("network.lan", True if arguments.lan else None),
         ("log.level", arguments.log_level),
         ("record.inputs", True if arguments.record else None),
     ):

@@ -156,6 +156,8 @@ class NetworkConfig:
     """Multiaddrs to listen on in place of `host` and `port`: /ip4/…/tcp/… and /ip6/…/tcp/…."""
     announce: tuple[str, ...] = ()
     """Multiaddrs told to everybody besides those listened on: the outside of a NAT."""
+    lan: bool = False
+    """Find peers on the local network, and be found there, by multicast DNS."""
     roles: int = 0
     """What the node does, bits of `Role`, for its record."""
     bootstrap: tuple[str, ...] = ()

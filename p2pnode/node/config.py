@@ -101,6 +101,9 @@ class NodeConfig:
         (),
         "Peer ids that may connect, in both directions; empty: any.",
     )
+    network_lan: bool = _set(
+        "network.lan", Kind.FLAG, False, "Find peers on the local network, by multicast DNS."
+    )
     network_peers_max: int = _set(
         "network.peers_max", Kind.INTEGER, 64, "Most connected peers.", least=1, most=4096
     )

@@ -22,7 +22,7 @@ from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.errors import LocalProtocolError
 from p2pnode.net.addresses import scope_of
 from p2pnode.net.admission import Admission, Admitted, Refusal
-from p2pnode.net.book import AddressBook
+from p2pnode.net.book import AddressBook, Origin
 from p2pnode.net.config import NetworkConfig, NetworkConfigError
 from p2pnode.net.framing import OwnFrameTooLargeError
 from p2pnode.net.libp2p import exchange
@@ -39,6 +39,7 @@ from p2pnode.net.libp2p.host import (
 )
 from p2pnode.net.libp2p.inbound import InboundStreams
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver
+from p2pnode.net.libp2p.mdns import LanDiscovery, LanError
 from p2pnode.net.libp2p.requests import Handler
 from p2pnode.net.libp2p.session import Session
 from p2pnode.net.libp2p.streams import Traffic
@@ -69,6 +70,10 @@ _FORGIVE_INTERVAL_S: Final = 1.0
 
 SIMULTANEOUS_S: Final = 5.0
 """Two connections begun within this time were dialled by both sides at once."""
+
+
+PEER_ID_BYTES_MAX: Final = 64
+"""Longest peer id believed to be one."""
 
 
 class NetworkFailedError(LocalProtocolError):
@@ -227,6 +232,8 @@ class Libp2pNetwork:
             nursery.start_soon(self._gossip.run)
             nursery.start_soon(self._forgive)
             nursery.start_soon(self._dialler.run)
+            if self._config.lan:
+                nursery.start_soon(self._look_around)
             nursery.start_soon(self._exchange.run)
             task_status.started()
 
@@ -387,6 +394,27 @@ class Libp2pNetwork:
     def _check_not_running(self) -> None:
         if self._nursery is not None:
             raise UsedOnceError("protocols and topics are fixed before `run`")
+
+    async def _look_around(self) -> None:
+        discovery = LanDiscovery(
+            str(ID(self._peer_id)),
+            lambda: [a for a in self._exchange.addresses(Scope.PRIVATE) if scope_of(a)],
+            self._on_hint,
+        )
+        try:
+            await discovery.run()
+        except LanError as error:
+            # Somebody else's mDNS keeps the port: the node goes on with the peers it is told.
+            _log.warning("peers on the local network are not looked for: %s", error)
+
+    def _on_hint(self, name: str, address: str) -> None:
+        try:
+            peer = ID.from_string(name).to_bytes()
+        except ValueError:
+            return
+        if len(peer) <= PEER_ID_BYTES_MAX and peer not in self._sessions:
+            self._book.learn(peer, [address], Origin.HEARSAY)
+            self._dialler.wake()
 
     # --- connections ----------------------------------------------------------
 

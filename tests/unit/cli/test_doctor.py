@@ -273,3 +273,25 @@ def test_the_machine_is_measured() -> None:
         found = check()
         assert found.text
         assert bool(found.hint) == (found.state is not State.OK)
+
+
+@pytest.mark.parametrize(
+    ("listen", "announce", "state", "words"),
+    [
+        ("/ip4/127.0.0.1/tcp/4001", [], "warn", "only this machine"),
+        ("/ip4/192.168.1.5/tcp/4001", [], "warn", "only the local network"),
+        ("/ip4/127.0.0.1/tcp/4001", ["/ip4/10.8.0.2/tcp/4001"], "warn", "only the local network"),
+        ("/ip4/192.168.1.5/tcp/4001", ["/ip4/9.9.9.9/tcp/4001"], "ok", "/ip4/9.9.9.9/tcp/4001"),
+        ("/ip6/2a00::5/tcp/4001", [], "ok", "/ip6/2a00::5/tcp/4001"),
+        ("/ip4/127.0.0.1/tcp/4001", ["/dns4/example.com/tcp/4001"], "fail", "leads nowhere"),
+    ],
+)
+def test_from_where_a_node_is_reached_as_configured(
+    folder: Path, listen: str, announce: list[str], state: str, words: str
+) -> None:
+    (folder / "p2pnode.toml").write_text(
+        f"[network]\nlisten = {json.dumps([listen])}\nannounce = {json.dumps(announce)}\n"
+    )
+    found = findings(folder)["reach"]
+    assert found["state"] == state
+    assert words in str(found["text"])
