@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import psutil
@@ -24,6 +24,14 @@ from tests.unit.net.network_contract import accept, running, take, until
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Close what stock libp2p leaves to the garbage collector here, not in somebody else's test."""
+    yield
+    gc.collect()
+
 
 GROWTH_BYTES_MAX = 256 << 20
 """Of this process, in which the attacker lives, too."""
