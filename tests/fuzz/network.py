@@ -439,11 +439,15 @@ class NetworkFuzz:
         protocol = self._config.protocol(f"request/{name}").encode() + b"\n"
         self._connection.script = [_line(HELLO) + _line(protocol), data]
         self._session._pools.clear()
-        if name == "peers":
-            await self.network._exchange.ask(self._session)
-        else:
-            with suppress(RequestFailedError):
-                await self._session.ask(name, b"", 1.0)
+        # A nursery for each: the task that keeps a good stream for the next request ends with it.
+        async with trio.open_nursery() as nursery:
+            self._session._nursery = nursery
+            if name == "peers":
+                await self.network._exchange.ask(self._session)
+            else:
+                with suppress(RequestFailedError):
+                    await self._session.ask(name, b"", 1.0)
+            nursery.cancel_scope.cancel()
         return whole and ANSWERS[name](body)
 
 

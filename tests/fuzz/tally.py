@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from dataclasses import dataclass
@@ -42,7 +43,13 @@ class Tally:
 
 
 def resident_bytes() -> int:
-    """Return this process's resident memory."""
+    """Return this process's resident memory, without what it has freed and the C library keeps.
+
+    A batch of a thousand calls has an answer of 20 MiB, whose place may stay with the process.
+    """
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
