@@ -29,21 +29,23 @@ from p2pnode.net.libp2p.session import Session
 from p2pnode.net.libp2p.streams import Traffic, encode_varint
 from p2pnode.node.serve import StoreServer
 from p2pnode.ports import FrameReceived, Published, RequestFailedError, Verdict
+from p2pnode.types.record import NodeRecord, Scope, sign_record
 from tests.cluster import Cluster, S
 from tests.fuzz import shapes
 from tests.fuzz.mutate import Mutator, Tree, close_tree, open_tree
 from tests.fuzz.tally import Tally
 
+WALL_MS = 1_700_000_000_000
 HELLO = b"/multistream/1.0.0\n"
 SHAPES: dict[str, Callable[[bytes], bool]] = {
     "ping": lambda body: True,
-    "peers": lambda body: shapes.passes(shapes.ADDRESSES, body),
+    "peers": lambda body: shapes.passes(shapes.RECORDS, body),
     "blocks": lambda body: shapes.passes(shapes.BLOCKS_REQUEST, body, size_bytes_max=64),
     "fetch": lambda body: shapes.passes(shapes.NAMES, body, size_bytes_max=8192),
 }
 ANSWERS: dict[str, Callable[[bytes], bool]] = {
     "ping": lambda body: True,
-    "peers": lambda body: shapes.passes(shapes.PEERS, body),
+    "peers": lambda body: shapes.passes(shapes.RECORDS, body),
 }
 HANDLERS = (
     "multistream lines",
@@ -71,6 +73,8 @@ class _Connection:
         self.event_closed = trio.Event()
         self.is_closed = False
         self.is_initiator = False
+        self.stream = self
+        self.socket = self
         self.script: list[bytes] = []
         """What the next stream that the node opens will read."""
 
@@ -81,8 +85,8 @@ class _Connection:
     async def new_stream(self) -> _NetStream:
         return _NetStream(self, self.script)
 
-    def get_transport_addresses(self) -> list[str]:
-        return ["/ip4/127.0.0.1/tcp/4001"]
+    def getpeername(self) -> tuple[str, int]:
+        return "127.0.0.1", 4001
 
     def get_remote_address(self) -> tuple[str, int]:
         return "127.0.0.1", 4001
@@ -398,28 +402,29 @@ class NetworkFuzz:
 
     def _body(self, name: str) -> Tree:
         rng = self.rng
-        addresses = [
-            f"/ip4/10.0.0.{rng.randrange(256)}/tcp/{rng.randrange(70000)}".encode(),
-            b"/ip4/0.0.0.0/tcp/1",
-            b"/ip6/::/tcp/1",
-            b"/ip6/::1%1/tcp/1",
-            b"/dns4/x/tcp/1",
-        ]
         match name:
-            case "peers":
-                return list(rng.sample(addresses, rng.randrange(4)))
+            case "peers" | "peers reply":
+                return [open_tree(self._record()) for _ in range(rng.randrange(4))]
             case "blocks":
                 return [rng.randrange(100), rng.randrange(65)]
             case "fetch":
                 return [
                     bytes([rng.randrange(5)]) + rng.randbytes(32) for _ in range(rng.randrange(9))
                 ]
-            case "peers reply":
-                return [
-                    [rng.randbytes(rng.choice((38, 38, 0, 64))), [rng.choice(addresses)]]
-                    for _ in range(rng.randrange(5))
-                ]
         return [rng.randbytes(8)]
+
+    def _record(self) -> bytes:
+        """Return a record of our own or of a stranger, signed: true but for what it says."""
+        rng = self.rng
+        key = self._key if rng.random() < 0.5 else SecretKey(rng.randbytes(32))
+        ip = rng.choice(("127.0.0.1", "10.0.0.1", "8.8.8.8", "0.0.0.0", "224.0.0.1"))
+        port = rng.choice((1, 4001, 65535))
+        sequence = WALL_MS + rng.choice((0, 0, -1, 1, -(10**8), 10**8, 10**12))
+        record = NodeRecord(
+            key.public, rng.choice(list(Scope)), sequence, 0, (f"/ip4/{ip}/tcp/{port}",)
+        )
+        chain = self._config.chain if rng.random() < 0.8 else rng.randbytes(32)
+        return sign_record(key, chain, record).raw
 
     async def _reply(self, name: str) -> bool:
         """Answer a request of the node's with a mutant."""
@@ -465,7 +470,8 @@ async def network_fuzz(seed: int, chain: bytes | None = None) -> AsyncIterator[N
     async with trio.open_nursery() as nursery:
         network._nursery = nursery
         network._inbound.begin(nursery)
-        network._exchange.listening = "/ip4/127.0.0.1/tcp/4000"
+        network._exchange._wall_ms = lambda: WALL_MS
+        network._exchange.listens_on(["/ip4/127.0.0.1/tcp/4000"])
         await network._gossip.subscribe(
             transaction_topic(0), lambda peer, data: Verdict(int(judge_transactions(data)))
         )

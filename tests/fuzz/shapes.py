@@ -147,8 +147,7 @@ BLOCKS_REQUEST = row(number(), number(64))
 BLOCKS_ANSWER = series(row(octets(1 << 20), series(octets(65536), 1 << 16)), 64)
 NAMES = series(octets(33), 64)
 THINGS = series(octets(1 << 20), 64)
-ADDRESSES = series(octets(256), 16)
-PEERS = series(row(octets(64), ADDRESSES), 64)
+RECORDS = series(octets(1280), 16)
 
 
 def passes(shape: Shape, data: bytes, *, size_bytes_max: int = 1 << 20, depth_max: int = 8) -> bool:
