@@ -76,8 +76,10 @@ def _commands(supervisor: Supervisor, found: Explanation) -> list[str]:
     match found.kind:
         case Kind.WELL | Kind.IDLE:
             return []
-        case Kind.PARTITION | Kind.ISOLATED | Kind.SLOW_LINK:
-            return ["testnet heal"]
+        case Kind.PARTITION | Kind.ISOLATED:
+            return ["testnet heal --all"]
+        case Kind.SLOW_LINK:
+            return ["testnet link --all --clear"]
         case Kind.DISK:
             return [f"testnet restart {' '.join(found.nodes)}"]
         case Kind.TOO_FEW | Kind.DEGRADED | Kind.UNKNOWN:

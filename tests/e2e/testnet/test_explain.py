@@ -38,3 +38,21 @@ def test_two_of_four_gone_are_named_and_back_again_all_is_well(driver: Driver) -
     while (found := driver.json("explain"))["severity"] != "ok" and time.monotonic() < deadline:
         time.sleep(0.5)
     assert found["severity"] == "ok", found
+
+
+def test_a_partition_is_explained_by_its_cuts_and_heals(driver: Driver) -> None:
+    driver.json("up", "--detach", "--name", "split", "--load", "10", "--for", "10m")
+    driver.json("cut", "--halves", "node0,node1")
+    deadline = time.monotonic() + 60
+    found = {"kind": ""}
+    while found["kind"] != "partition" and time.monotonic() < deadline:
+        time.sleep(0.5)
+        found = json.loads(driver.run("explain", "--json").stdout)
+    assert found["kind"] == "partition", found
+    assert found["severity"] == "stalled", found
+    assert found["commands"] == ["testnet heal --all"]
+    driver.json("heal", "--all")
+    deadline = time.monotonic() + 60
+    while (found := driver.json("explain"))["severity"] != "ok" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert found["severity"] == "ok", found
