@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import cbor2
 
@@ -17,6 +17,12 @@ from testnet.checks.violation import Violation
 
 Rows: TypeAlias = Mapping[bytes, bytes]
 """A table of a store."""
+
+ProofFault: TypeAlias = Callable[[int, bytes, bytes], str]
+"""Says of (height, digest, proof) what is wrong, or nothing."""
+
+READS: Final = ("simplex", "solo")
+"""Engines whose proofs are read here."""
 
 _BATCH, _RESULT, _EVIDENCE = 1, 2, 3
 _NOTARIZE, _NULLIFY, _FINALIZE = 1, 2, 3
@@ -72,13 +78,15 @@ class ChainFacts:
 class Audit:
     """Checks the stores of a chain's nodes one after the other."""
 
-    def __init__(self, document: bytes) -> None:
+    def __init__(self, document: bytes, plugged: ProofFault | None = None) -> None:
         """Take a chain.
 
         Args:
             document: Its genesis.
+            plugged: Reads the proofs of an engine that is not among READS.
         """
         self.facts = ChainFacts.read(document)
+        self._plugged = plugged
         self.signature_ok = SignatureChecks()
         self.evidence: dict[bytes, int] = {}
         """Ordered evidence by digest: the signer accused."""
@@ -169,6 +177,10 @@ class Audit:
         facts = self.facts
         kind = f"engine/{facts.engine}/1"
         epoch = facts.epoch_of(height)
+        if facts.engine not in READS:
+            if self._plugged is None:
+                return f"nobody here reads the proofs of the engine {facts.engine}"
+            return self._plugged(height, digest, proof)
         if facts.engine == "solo":
             signer, body, signature = cbor2.loads(proof)
             own_height, _, own_digest = cbor2.loads(body)

@@ -87,7 +87,8 @@ def main(argv: Sequence[str]) -> int:
 # --- flags ----------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of `testnet sim`."""
     parser = argparse.ArgumentParser(
         prog="testnet sim",
         description="Run whole nodes in one process, in virtual time, from a seed; judge the run.",
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _parse(argv: Sequence[str]) -> _Request:
-    given = _parser().parse_args(list(argv))
+    given = make_parser().parse_args(list(argv))
     _check_built(given)
     interval_s = _seconds(given.block_interval, "--block-interval")
     try:

@@ -25,7 +25,7 @@ from p2pnode.telemetry.percentile import percentile
 from p2pnode.types.effects import Emit
 from p2pnode.types.genesis import FIRST_UID
 from testnet.checks import chain as chain_checks
-from testnet.checks.audit import Audit, Rows
+from testnet.checks.audit import READS, Audit, Rows
 from testnet.checks.double_sign import check_logs
 from testnet.checks.ledger import (
     Ledger,
@@ -34,6 +34,7 @@ from testnet.checks.ledger import (
     compare_counts,
     compare_results,
 )
+from testnet.checks.proofs import PluggedProofs
 from testnet.checks.violation import Violation
 from testnet.checks.votes import VoteWatcher
 from testnet.genesis import make_genesis
@@ -260,7 +261,9 @@ class Run:
     # --- the verdict -----------------------------------------------------------------------------
 
     def _judge(self, healed_s: float) -> SimReport:
-        audit = Audit(self.world.document)
+        known = self.spec.engine in READS
+        plugged = None if known else PluggedProofs(self.world.document).fault
+        audit = Audit(self.world.document, plugged)
         violations = self.violations + self.watcher.violations()
         violations += chain_checks.check_agreement(self.blocks)
         violations += chain_checks.check_order(self.blocks)
