@@ -9,7 +9,7 @@ READY := .venv/.ready
 # What the command at the end gets, e.g. make testnet ARGS="--validators 7 --for 30s --json"
 ARGS ?=
 
-.PHONY: help setup testnet test check e2e chaos format lock clean
+.PHONY: help setup testnet test check e2e chaos docs screenshots format lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo 'make check     format, lint, types, layers'
 	@echo 'make e2e       every test with real processes'
 	@echo 'make chaos     hundreds of simulated runs with faults'
+	@echo 'make docs      the documentation as a site, in site/'
+	@echo 'make screenshots   the pictures of the TUIs in docs/img anew'
 	@echo 'make format    rewrite the code as `make check` wants it'
 	@echo 'make lock      choose new versions for requirements.lock'
 	@echo 'make clean     remove .venv and caches; testnets under .testnet/ stay'
@@ -51,6 +53,13 @@ e2e: $(READY)
 chaos: $(READY)
 	@$(BIN)/pytest -n 2 -m chaos tests/sim tests/mutants $(ARGS)
 
+docs: $(READY)
+	@$(BIN)/python -m mkdocs build --quiet --strict
+	@echo 'open site/index.html'
+
+screenshots: $(READY)
+	@$(BIN)/python tools/screenshots.py
+
 format: $(READY)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -59,5 +68,5 @@ lock: $(READY)
 	@$(BIN)/python tools/lock.py $(ARGS)
 
 clean:
-	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
