@@ -175,6 +175,13 @@ def all_folders(root: Path = ROOT) -> list[Folder]:
     return [Folder(path) for path in sorted(found, key=lambda p: p.stat().st_mtime)]
 
 
+def usable_path(path: Path) -> str:
+    """Return the shortest name of a socket's path: absolute ones may be too long for the system,
+    whose limit is about 104 bytes.
+    """
+    return min(str(path.absolute()), os.path.relpath(path), key=len)
+
+
 # --- ownership ----------------------------------------------------------------------------------
 
 

@@ -152,7 +152,7 @@ class _Diagnostician:
             return self._stalled(Kind.SLOW_LINK, (), names=names, detail=detail)
         if len(proposers) > 1:
             return self._stalled(Kind.SLOW_LINK, (), names=self._at_late(late), detail=detail)
-        members = [self._net.members[i] for i in proposers if i < len(self._net.members)]
+        members = [self._net.members[i] for i in proposers if 0 <= i < len(self._net.members)]
         return self._stalled(Kind.SLOW_PROPOSER, members, detail=detail)
 
     def _late_rows(self) -> list[tuple[NodeStatus, ViewRow]]:
@@ -427,7 +427,8 @@ class _Diagnostician:
     def _cut(self, member: Member) -> str:
         net = self._net
         proposer = net.best.consensus.proposer
-        if proposer is not None and proposer < len(net.members) and proposer != member.index:
+        is_known = proposer is not None and 0 <= proposer < len(net.members)
+        if proposer is not None and is_known and proposer != member.index:
             cut_s = net.cut_s(member, net.members[proposer])
             if cut_s is not None:
                 return f"cut from the proposer for {cut_s:.1f} s"

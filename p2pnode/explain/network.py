@@ -64,12 +64,13 @@ class NetworkView:
         facts = {_index(node): node for node in situation.nodes}
         self.members = tuple(
             Member(
-                seen.index,
-                facts[seen.index].name if seen.index in facts else seen.name,
+                index,
+                facts[index].name if index in facts else seen.name,
                 seen.power,
-                facts.get(seen.index),
+                facts.get(index),
             )
-            for seen in consensus.validators
+            # By its place: what a node says of indices is not to be relied on.
+            for index, seen in enumerate(consensus.validators)
         )
         self.silent_s = SILENT_S + len(self.members)
         self._links = {(link.sender, link.receiver): link for link in situation.links}
@@ -78,7 +79,8 @@ class NetworkView:
         """Return a validator's name."""
         if index is None:
             return "its proposer"
-        return self.members[index].name if index < len(self.members) else f"validator {index}"
+        known = 0 <= index < len(self.members)
+        return self.members[index].name if known else f"validator {index}"
 
     def seen(self, by: Member, other: Member) -> ValidatorSeen | None:
         """Return a validator as another one's node sees it; None when that says nothing."""
@@ -149,7 +151,7 @@ def _progress(status: NodeStatus) -> tuple[int, int]:
 
 def _index(node: NodeFacts) -> int | None:
     if node.status is not None:
-        for seen in node.status.consensus.validators:
+        for index, seen in enumerate(node.status.consensus.validators):
             if seen.own:
-                return seen.index
+                return index
     return node.validator

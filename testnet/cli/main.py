@@ -27,7 +27,7 @@ testnet runs a network of real nodes on this machine.
   testnet up --for 30s --load 100 --json      a run of 30 s with a load, and its summary
 
 commands: up · down · status · explain · logs · load · fund · kill · pause · resume · restart · wait
-          cut · heal · link · links · sim
+          cut · heal · link · links · tui · sim
 more: testnet --help · testnet COMMAND --help
 """
 
@@ -122,6 +122,7 @@ def make_parser() -> _Parser:
     _add_nodes(commands, [shared, name])
     _add_links(commands, [shared, name])
     _add_others(commands, [shared, name])
+    _add_tui(commands, [shared, name])
     commands.add_parser(
         "sim", help="the same nodes in one process, in virtual time", add_help=False
     )
@@ -247,6 +248,14 @@ def _add_others(commands: _Actions, parents: list[_Parser]) -> None:
     wait.add_argument("--height", type=_natural, help="all nodes have this height")
     wait.add_argument("--ready", action="store_true", help="all nodes are ready (the default)")
     wait.add_argument("--timeout", type=_duration, default=60.0, metavar="60s")
+
+
+def _add_tui(commands: _Actions, parents: list[_Parser]) -> None:
+    tui = _add(commands, "tui", "tui:tui", "watch and drive a testnet on one screen", parents)
+    tui.add_argument("--screen", type=int, choices=range(1, 6), default=1, help="shown first")
+    tui.add_argument("--fps", type=float, default=4.0, metavar="N", help="most frames a second")
+    tui.add_argument("--theme", choices=("dark", "light", "none"), help="found out by default")
+    tui.add_argument("--ascii", action="store_true", default=None, help="no other characters")
 
 
 def _natural(text: str) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
 from p2pnode.errors import P2PNodeError
-from testnet.folder import Folder, runs
+from testnet.folder import Folder, runs, usable_path
 
 TIMEOUT_S: Final = 30.0
 
@@ -41,10 +40,8 @@ class Connection:
             RequestFailedError: The supervisor does not listen.
         """
         self._sock = socket.socket(socket.AF_UNIX)
-        path = folder.control
         try:
-            # The shorter name: the system's limit for the path of a socket is about 104 bytes.
-            self._sock.connect(min(str(path.absolute()), os.path.relpath(path), key=len))
+            self._sock.connect(usable_path(folder.control))
         except OSError as error:
             self._sock.close()
             if not runs(folder):

@@ -179,6 +179,9 @@ class _Run:
             )
         else:
             await trio.sleep(spec.for_s if spec.for_s is not None else float("inf"))
+        if spec.load_tx_s is not None and spec.for_s is None:
+            # Somebody has stopped the load; nobody has asked for the testnet's end.
+            return
         done.set()
 
     # --- the end ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from p2pnode.node.status import (
     TransactionState,
     TransactionStatus,
 )
+from p2pnode.telemetry.percentile import percentile
 from testnet.load.options import LOOKAHEAD, TICK_S, WINDOW, LoadOptions
 from testnet.load.report import NAMED_MAX, LoadReport, Named, percentiles
 from testnet.load.source import Signed, Source
@@ -62,6 +63,9 @@ RETRY_S: Final = 0.3
 
 SKIPPED_MS: Final = 5_000
 """A transaction skipped for a gap returns to the pools and may execute yet; not after so long."""
+
+RECENT_MAX: Final = 300
+"""Transactions that came through last, whose times are told on the way."""
 
 _TRANSIENT: Final = ("pool_full", "pool_bytes_full", "nonce_too_far")
 """Refusals that time cures: tried again until the load ends."""
@@ -435,12 +439,20 @@ class Generator:
 
     def progress(self) -> dict[str, int]:
         """Return a few counts, cheaply."""
-        return {
+        closed = self._closed
+        last = slice(-RECENT_MAX, None)
+        times = zip(closed.at_ms[last], closed.final_ms[last], strict=True)
+        ordered = sorted(max(0, final - at) for at, final in times)
+        found = {
             "due": self._due,
             "submitted": self._handed,
             "held": self._held_count,
-            "finalized": len(self._closed.at_ms),
+            "finalized": len(closed.at_ms),
         }
+        if ordered:
+            found["p50_ms"] = round(percentile(ordered, 50))
+            found["p99_ms"] = round(percentile(ordered, 99))
+        return found
 
     def _execution_s(self, at_ms: Sequence[int], heights: Sequence[int]) -> list[float]:
         """Return the times from submission to a certified result; heights come in order."""

@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import trio
@@ -20,16 +19,15 @@ import trio
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError
+from testnet.folder import usable_path
 from testnet.supervise.fund import fund
 from testnet.supervise.linkrequests import carry_out, effect_of, isolated, rtts_of, table
 from testnet.supervise.noderun import NodeRun
 from testnet.supervise.situation import explain_json
 from testnet.supervise.supervisor import Supervisor
+from testnet.supervise.watch import watch_json
 
 LINE_BYTES_MAX: Final = 1 << 16
-
-PATH_BYTES_MAX: Final = 100
-"""The system's limit for the path of a socket is about 104 bytes."""
 
 Json = dict[str, Any]
 _Tell = Callable[[Json], Awaitable[None]]
@@ -37,12 +35,6 @@ _Tell = Callable[[Json], Awaitable[None]]
 
 class RefusedRequestError(P2PNodeError):
     """A request can't be understood."""
-
-
-def usable_path(path: Path) -> str:
-    """Return the shortest name of a socket's path: absolute ones may be too long for the system."""
-    relative = os.path.relpath(path)
-    return min(str(path), relative, key=len)
 
 
 class ControlServer:
@@ -106,6 +98,9 @@ class ControlServer:
             case "explain":
                 await supervisor.look_at_all()
                 return {"ok": True, "name": supervisor.spec.name, **explain_json(supervisor)}
+            case "watch":
+                supervisor.freshen_links()
+                return {"ok": True, **watch_json(supervisor, request.get("seen", {}))}
             case "kill":
                 number = int(request.get("signal", signal.SIGKILL))
                 killed = await supervisor.kill(str(request["node"]), number)

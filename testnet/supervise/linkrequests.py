@@ -1,7 +1,8 @@
 """Requests about links and their effect on the quorum: what control.py hands on.
 
 A request names links by `nodes`: one (all links of it), two (the link between them; `one_way`: only
-from the first to the second), or by `halves` (all links between these and the others), or `all`.
+from the first to the second), by `pairs` (links in one direction each, [sender, receiver]), by
+`halves` (all links between these and the others), or `all`.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def pairs_of(links: Links, request: Json) -> tuple[Pair, ...]:
         return links.last_cut
     if halves:
         return links.across(halves)
+    if request.get("pairs"):
+        return tuple(links.between(a, b, one_way=True)[0] for a, b in request["pairs"])
     match nodes:
         case [one]:
             return links.across([one])
@@ -164,6 +167,8 @@ def _what(links: Links, request: Json, pairs: Sequence[Pair]) -> str:
         return "all links"
     if request.get("last"):
         return "the last cut" if pairs else "nothing"
+    if request.get("pairs"):
+        return f"{len(pairs)} link{'s' * (len(pairs) != 1)}"
     if halves:
         return f"{', '.join(links.name(text) for text in halves)} from the others"
     if len(nodes) == 1:

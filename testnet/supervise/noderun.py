@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import trio
+
 from p2pnode.client import NodeClient
 from p2pnode.errors import P2PNodeError
 from p2pnode.node.status import NodeStatus
@@ -59,8 +61,6 @@ class NodeRun:
     cost: Cost = field(default_factory=Cost)
     crash: str = ""
     """How it ended by itself."""
-    changed_s: float = 0.0
-    """When it was killed, paused or found crashed, on Trio's clock; 0 for never."""
     seen_s: float = 0.0
     """When it answered last, on Trio's clock; 0 for never."""
     rtts_ms: Mapping[str, float | None] = field(default_factory=dict)
@@ -68,6 +68,15 @@ class NodeRun:
     as seen last."""
     links_version: int = -1
     """Which state of the links its process was told."""
+    changed_s: float = 0.0
+    """When the state became what it is, on Trio's clock; 0 before the first change."""
+    looks: int = 0
+    """How many statuses have come: the number of the newest."""
+
+    def become(self, state: NodeState) -> None:
+        """Change the state."""
+        self.state = state
+        self.changed_s = trio.current_time()
 
     @property
     def ready(self) -> bool:

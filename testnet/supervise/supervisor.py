@@ -45,6 +45,9 @@ from testnet.supervise.summary import StateSeen
 READY_POLL_S: Final = 0.05
 SAMPLE_S: Final = 1.0
 
+LINKS_S: Final = 2.0
+"""Least time between two looks at the links for somebody who watches."""
+
 READY_MAX_S: Final = 60.0
 """A testnet that is not ready after so long is given up."""
 
@@ -83,6 +86,8 @@ class Supervisor:
         """Somebody wants the testnet to end."""
         self.reason = ""
         self.load_progress: dict[str, int] | None = None
+        self.load_rate_tx_s = 0.0
+        """Of the load that runs, or ran last."""
         self.load_report: LoadReport | None = None
         self.notices: Callable[[str], None] = _ignore
         """Gets a sentence for every event worth one."""
@@ -94,6 +99,7 @@ class Supervisor:
         self._next_repetition = 0
         self.fund_lock = trio.Lock()
         self._telling_links = trio.Lock()
+        self._links_looked_s = float("-inf")
         self._nursery: trio.Nursery
 
     # --- the life of the testnet -----------------------------------------------------------------
@@ -161,7 +167,7 @@ class Supervisor:
             running.append(self._load)
         for node in self.nodes:
             if node.process is not None:
-                node.state = NodeState.STOPPED
+                node.become(NodeState.STOPPED)
         for process in running:
             signal_process(process.pid, process.started, signal.SIGTERM)
             # A paused process handles nothing, not even SIGTERM.
@@ -203,8 +209,7 @@ class Supervisor:
         """End a node's process, as a crash would (or as SIGTERM asks for)."""
         node = self.node(name)
         process = running(node)
-        node.state = NodeState.KILLED
-        node.changed_s = trio.current_time()
+        node.become(NodeState.KILLED)
         signal_process(process.pid, process.started, number)
         if number != signal.SIGKILL:
             signal_process(process.pid, process.started, signal.SIGCONT)
@@ -228,8 +233,7 @@ class Supervisor:
         node = self.node(name)
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGSTOP)
-        node.state = NodeState.PAUSED
-        node.changed_s = trio.current_time()
+        node.become(NodeState.PAUSED)
         return node
 
     def resume(self, name: str) -> NodeRun:
@@ -239,7 +243,7 @@ class Supervisor:
             raise WrongStateError(f"{node.plan.name} is {node.state}, not paused")
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGCONT)
-        node.state = NodeState.RUNNING
+        node.become(NodeState.RUNNING)
         self._nursery.start_soon(self.tell_links)
         return node
 
@@ -247,7 +251,7 @@ class Supervisor:
         """End all nodes at once; for somebody who can't wait."""
         for node in self.nodes:
             if node.process is not None:
-                node.state = NodeState.STOPPED
+                node.become(NodeState.STOPPED)
                 signal_process(node.process.pid, node.process.started, signal.SIGKILL)
 
     def up(self) -> list[NodeRun]:
@@ -260,7 +264,7 @@ class Supervisor:
         node.answers = False
         node.status = None
         node.crash = ""
-        node.state = NodeState.STARTING
+        node.become(NodeState.STARTING)
         profile = self.folder.path / f"{plan.name}.profile" if self.spec.profile else None
         links_version = self.links.version
         value = {
@@ -292,7 +296,7 @@ class Supervisor:
             if "ready" in message and node.process is process:
                 node.answers = True
                 if node.state is NodeState.STARTING:
-                    node.state = NodeState.RUNNING
+                    node.become(NodeState.RUNNING)
 
         await process.receive(on_message)
         await process.ended.wait()
@@ -302,8 +306,7 @@ class Supervisor:
         node.process = None
         node.answers = False
         if node.state not in (NodeState.KILLED, NodeState.STOPPED):
-            node.state = NodeState.CRASHED
-            node.changed_s = trio.current_time()
+            node.become(NodeState.CRASHED)
             node.crash = self._crash(node, process)
             self.notices(f"{node.plan.name} {node.crash}")
             self.write_manifest()
@@ -356,6 +359,13 @@ class Supervisor:
             for node in self.up():
                 nursery.start_soon(self._look_at_links, node)
 
+    def freshen_links(self) -> None:
+        """Look at the links soon, where that was long ago; returns at once."""
+        now_s = trio.current_time()
+        if self.ready.is_set() and now_s - self._links_looked_s >= LINKS_S:
+            self._links_looked_s = now_s
+            self._nursery.start_soon(self.look_at_links)
+
     async def _look_at_links(self, node: NodeRun) -> None:
         names = {other.plan.p2p.rpartition("/")[2]: other.plan.name for other in self.nodes}
         with contextlib.suppress(ClientError):
@@ -380,6 +390,7 @@ class Supervisor:
             status = await node.client.status()
             node.status = status
             node.seen_s = trio.current_time()
+            node.looks += 1
             node.cost.sent(status.bytes_sent)
             self.seen.status(node.plan.name, status)
 
@@ -443,6 +454,7 @@ class Supervisor:
         )
         process = self._load = await self._launcher.start(request)
         self._load_ended = trio.Event()
+        self.load_rate_tx_s = rate_tx_s
         reports: list[LoadReport] = []
 
         def on_message(message: dict[str, Any]) -> None:
@@ -494,6 +506,11 @@ class Supervisor:
 
         self.load_report = self.load_progress = None
         self._nursery.start_soon(run)
+
+    @property
+    def load_runs(self) -> bool:
+        """A load is submitting, or settles."""
+        return self._load is not None or self._load_begins
 
     async def stop_load(self) -> bool:
         """Let the load settle and end; False where none runs."""
