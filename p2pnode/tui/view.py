@@ -21,6 +21,8 @@ from p2pnode.tui.widgets import box, overlay, spread
 
 SIZE_MIN: Final = Size(40, 10)
 
+DOCTOR_LINES_MAX: Final = 3
+
 SCREENS: Final[Mapping[ScreenName, Callable[[Model, Size], list[Line]]]] = {
     ScreenName.OVERVIEW: overview,
     ScreenName.CONSENSUS: consensus,
@@ -60,7 +62,8 @@ def view(model: Model, size: Size) -> list[Line]:
     width, height = size
     if width < SIZE_MIN.width or height < SIZE_MIN.height:
         return _too_small(size)
-    body = Size(width, height - 4)
+    verdict = _doctor(model, size)
+    body = Size(width, height - 3 - len(verdict))
     lines = SCREENS[model.ui.screen](model, body) if model.status else _waiting(model, body)
     # Fitted here: what lies over them must cover exactly what it means to.
     lines = lines[: body.height] + [()] * (body.height - len(lines))
@@ -72,7 +75,7 @@ def view(model: Model, size: Size) -> list[Line]:
         _header(model, width),
         _tabs(model, width),
         *lines,
-        _doctor(model, width),
+        *verdict,
         _footer(model, width),
     ]
 
@@ -150,24 +153,24 @@ def _tabs(model: Model, width: int) -> Line:
     return (Span(" "), *parts)
 
 
-def _doctor(model: Model, width: int) -> Line:
+def _doctor(model: Model, size: Size) -> list[Line]:
+    """Return what is wrong and what to do: one line where that is enough, three at most."""
     ui = model.ui
+    width = size.width
     if ui.toast is not None:
-        return (Span(pad(f" {ui.toast.text}", width), ui.toast.style),)
+        return [(Span(pad(f" {ui.toast.text}", width), ui.toast.style),)]
     verdict = doctor(model)
     style = ("good", "bar_warn", "bar_bad")[verdict.level]
     mark = ("✓", "⚠", "✗")[verdict.level]
-    text = f" {mark} {verdict.text}"
-    if not verdict.hint:
-        return (Span(pad(text, width) if verdict.level else text, style),)
-    hint = f" → {verdict.hint} "
-    # What is wrong is worth more than what to do: the hint is cut first.
-    room = width - width_of(text)
-    if room < 12:
-        return (Span(pad(text, width), style),)
-    if room < width_of(hint):
-        hint = cut(hint, room)
-    return (Span(pad(text + hint, width), style),)
+    text = f"{mark} {verdict.text}"
+    hint = f"→ {verdict.hint}" if verdict.hint else ""
+    lines_max = DOCTOR_LINES_MAX if size.height >= 20 and verdict.level else 1
+    lines = wrap(f"{text} {hint}", width - 2, lines_max + 1)
+    if len(lines) > lines_max:
+        # What to do is worth a line of its own; where there is but one, what is wrong has it.
+        lines = wrap(text, width - 2, max(1, lines_max - 1))
+        lines += wrap(hint, width - 2, lines_max - 1)[:1]
+    return [(Span(pad(f" {part}", width), style),) for part in lines]
 
 
 def _footer(model: Model, width: int) -> Line:

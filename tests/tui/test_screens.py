@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 from rich.color import ColorSystem
 
+from p2pnode.tui.doctor import Level, examine
 from p2pnode.tui.keys import Key
 from p2pnode.tui.model import Model, ScreenName
 from p2pnode.tui.paint import Painter
@@ -123,19 +124,28 @@ def test_too_small_a_terminal_is_told_so() -> None:
 
 
 def test_what_is_wrong_is_said_on_every_screen() -> None:
+    for size in SIZES:
+        for screen in ScreenName:
+            text = " ".join(text_of(view(on("partitioned", screen), size), size).split())
+            assert "missing node2 (unreachable for 14 s), node5" in text
+            assert "look at node2, node5, node6" in text
+
+
+def test_a_full_disk_is_named_with_what_to_do() -> None:
     size = Size(120, 40)
-    for screen in ScreenName:
-        text = text_of(view(on("partitioned", screen), size), size)
-        assert "5 of 7 votes needed" in text
-        assert "node2, node5, node6" in text
+    text = " ".join(text_of(view(on("stalled", ScreenName.LOG), size), size).split())
+    assert "its disk refuses writes: No space left on device" in text
+    assert "free some space on node0" in text
 
 
-def test_a_quorum_that_is_out_of_reach_is_told_from_one_that_is_not() -> None:
+def test_what_slows_the_machine_down_is_said_when_the_network_is_well() -> None:
     model = world("healthy")
-    status = model.status
-    assert status is not None
-    rows = [replace(row, connected=row.index not in (2, 5)) for row in status.consensus.validators]
-    consensus = replace(status.consensus, validators=tuple(rows))
-    model = replace(model, data=replace(model.data, status=replace(status, consensus=consensus)))
-    text = text_of(view(model, Size(120, 40)), Size(120, 40))
-    assert "node2, node5 not connected; blocks go on" in text
+    assert model.status is not None
+    for changes, words in (
+        ({"throttled": "under-voltage"}, "look at power supply"),
+        ({"lateness_p99_ms": 600.0}, "600 ms late"),
+        ({"disk_free_bytes": 1 << 20}, "only 1 MiB of disk"),
+    ):
+        device = replace(model.status.device, **changes)
+        assert words in " ".join(astuple(examine(replace(model.status, device=device)))[1:])
+    assert examine(model.status).level is Level.GOOD
