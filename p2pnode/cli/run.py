@@ -68,6 +68,7 @@ def run(arguments: Namespace, console: Console) -> int:
     own_device(INSTEAD)
     # Two may not write on one terminal.
     config = replace(config, log_console=False)
+    console.say(f"starting {config.name}")
     return trio.run(_run, config, console, Asked(arguments), Inside(arguments, config, console))
 
 

@@ -14,7 +14,6 @@ from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import SOCKET_NAME, data_dir, node_url
 from p2pnode.node.config import NodeConfig
-from p2pnode.telemetry.logging import get_logger
 from p2pnode.tui.app import AppOptions
 from p2pnode.tui.model import Admin, ScreenName
 from p2pnode.tui.program import make_program, show
@@ -59,6 +58,8 @@ class Inside:
             await show(program, wanted)
         except Exception as error:
             # A mistake in a picture must not stop a validator: what it was, is said in full.
+            from p2pnode.telemetry.logging import get_logger
+
             get_logger("tui").error("tui_crashed", exc_info=error)
             self.console.error("".join(traceback.format_exception(error)).rstrip())
             self.console.error(f"the TUI has failed; the node goes on without it at {url}")

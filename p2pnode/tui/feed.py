@@ -7,17 +7,17 @@ of the memory that the TUI may take.
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 import trio
 from trio_websocket import (
     ConnectionClosed,
-    ConnectionTimeout,
-    DisconnectionTimeout,
     HandshakeError,
     WebSocketConnection,
-    open_websocket_url,
+    wrap_client_stream,
 )
 
 from p2pnode.node.jsonform import Json, ValueFormError, from_json
@@ -43,6 +43,9 @@ RETRY_S_MAX: Final = 8.0
 SILENCE_S_MAX: Final = 5.0
 """A node that sends no status for so long is taken for lost; it sends one a second."""
 MESSAGE_BYTES_MAX: Final = 4 << 20
+
+
+_Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class NotTheTopicError(Exception):
@@ -72,32 +75,41 @@ class Feed:
 
     async def _follow(self, post: Post) -> str:
         """Post what comes over one connection; return why it ended."""
-        address = f"{self.url.rstrip('/').replace('http', 'ws', 1)}/ws"
+        reason = ""
         try:
-            async with open_websocket_url(
-                address,
-                connect_timeout=SILENCE_S_MAX,
-                disconnect_timeout=1,
-                max_message_size=MESSAGE_BYTES_MAX,
-            ) as socket:
-                try:
-                    return await self._receive(socket, post)
-                finally:
-                    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                        await socket.aclose()
-                    # trio-websocket leaves its stream open when the other side closed first.
-                    await trio.aclose_forcefully(socket._stream)
-        except ConnectionClosed as closed:
-            return _words(closed)
-        except HandshakeError:
-            return f"who answers at {self.url} is not the API of a node"
-        except (NotTheTopicError, ValueFormError) as error:
-            return f"not understood: {error}"
-        except (ConnectionTimeout, DisconnectionTimeout):
-            return f"no answer for {SILENCE_S_MAX:.0f} s"
-        except OSError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-            return cause.strerror or str(cause) or type(cause).__name__
+            with trio.fail_after(SILENCE_S_MAX):
+                stream, host = await self._dial()
+            # trio-websocket's own way of connecting leaves the stream open when it fails.
+            async with stream, trio.open_nursery() as nursery:
+                with trio.fail_after(SILENCE_S_MAX):
+                    socket = await wrap_client_stream(
+                        nursery, stream, host, "/ws", max_message_size=MESSAGE_BYTES_MAX
+                    )
+                reason = await self._receive(socket, post)
+                nursery.cancel_scope.cancel()
+        except* ConnectionClosed as closed:
+            reason = _words(closed)
+        except* HandshakeError:
+            reason = f"who answers at {self.url} is not the API of a node"
+        except* (NotTheTopicError, ValueFormError) as errors:
+            reason = f"not understood: {_first(errors)}"
+        except* trio.TooSlowError:
+            reason = f"no answer for {SILENCE_S_MAX:.0f} s"
+        except* (OSError, ValueError, trio.BrokenResourceError) as errors:
+            reason = _system_words(_first(errors))
+        return reason
+
+    async def _dial(self) -> tuple[_Stream, str]:
+        """Connect; return the stream and what the node is called there."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        stream = await trio.open_tcp_stream(host, port)
+        if not secure:
+            return stream, parts.netloc
+        context = ssl.create_default_context()
+        return trio.SSLStream(stream, context, server_hostname=host), parts.netloc
 
     async def _receive(self, socket: WebSocketConnection, post: Post) -> str:
         for number, topic in enumerate(TOPICS):
@@ -114,15 +126,32 @@ class Feed:
                 until_s = trio.current_time() + SILENCE_S_MAX
 
 
-def _words(closed: ConnectionClosed) -> str:
-    reason = closed.reason
-    if reason is None:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _words(group: BaseExceptionGroup[BaseException]) -> str:
+    """Return why the node closed the connection."""
+    error = _first(group)
+    reason = error.reason if isinstance(error, ConnectionClosed) else None
+    if reason is None or reason.code == 1006:
         return "the connection broke"
     if reason.code == 1013:
         return "the node stops, or this reader was too slow"
-    if reason.code == 1006:
-        return "the connection broke"
     return f"closed with code {reason.code} {reason.reason or ''}".rstrip()
+
+
+def _system_words(error: BaseException) -> str:
+    """Return why no connection could be made; Trio puts the reason for a single address below."""
+    below = error.__cause__
+    if isinstance(below, BaseExceptionGroup):
+        below = _first(below)
+    shown = below if isinstance(below, OSError) else error
+    return getattr(shown, "strerror", None) or str(shown) or type(shown).__name__
 
 
 def _handle(message: str | bytes, post: Post) -> bool:

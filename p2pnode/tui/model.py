@@ -18,7 +18,7 @@ HISTORY_MAX: Final = 240
 VIEWS_MAX: Final = 400
 """Views remembered for the row of cells."""
 BLOCKS_MAX: Final = 400
-LOG_MAX: Final = 2000
+LOG_MAX: Final = 1000
 PEERS_MAX: Final = 1024
 FILTER_MAX: Final = 80
 """Characters of a filter."""

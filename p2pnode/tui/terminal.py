@@ -95,6 +95,8 @@ class Terminal:
         settings[_CHARACTERS][termios.VMIN] = 1
         settings[_CHARACTERS][termios.VTIME] = 0
         termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
+        # What was typed before the screen was there was not meant for it.
+        termios.tcflush(self._descriptor, termios.TCIFLUSH)
         self._taken = True
         self._write_now(ENTER)
 

@@ -96,6 +96,18 @@ async def test_a_program_answers_keys_and_gives_the_terminal_back() -> None:
     assert codes == [7]
 
 
+async def test_keys_typed_before_the_screen_was_there_do_nothing() -> None:
+    async with open_pty() as pty, trio.open_nursery() as nursery:
+        await pty.type("qqqb")
+        # Echoed: the terminal has it.
+        await pty.shows("qqqb")
+        nursery.start_soon(run, PROGRAM, options(pty))
+        await pty.shows("<ready>")
+        await pty.type("x")
+        await pty.shows("<key x")
+        nursery.cancel_scope.cancel()
+
+
 async def test_the_screen_is_what_was_drawn_after_a_resize() -> None:
     async with open_pty(200, 60) as pty, trio.open_nursery() as nursery:
         nursery.start_soon(run, PROGRAM, options(pty))
