@@ -68,7 +68,7 @@ def test_each_screen_looks_as_its_picture(name: str, size: Size) -> None:
     ("name", "keys"),
     [
         ("help", ("1", "?")),
-        ("peer", ("3", "down", "enter")),
+        ("peer", ("3", "down", "down", "enter")),
         ("filter", ("3", "/", "n", "o", "d", "e", "2")),
         ("search", ("7", "/", "d", "i", "s", "k", "enter")),
         ("record", ("7", "k", "k", "enter")),

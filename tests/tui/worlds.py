@@ -19,7 +19,14 @@ from p2pnode.node.details import (
     VoteCount,
 )
 from p2pnode.node.jsonform import Amount
-from p2pnode.node.status import BlockEvent, MempoolStatus, NodeStatus, PeerRow, StateRoot
+from p2pnode.node.status import (
+    BlockEvent,
+    DeductionRow,
+    MempoolStatus,
+    NodeStatus,
+    PeerRow,
+    StateRoot,
+)
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Tick
 from p2pnode.tui.model import (
@@ -232,6 +239,11 @@ def peer_rows(away: frozenset[int] = frozenset()) -> tuple[PeerRow, ...]:
             score=-12.5 if i == 3 else 0.0,
             validator=i,
             height=None if i == 6 else 826 - (i == 3) * 9,
+            reasons=(
+                (DeductionRow("frame too old", 10.0, 14.2), DeductionRow("ping late", 2.5, 80.0))
+                if i == 3
+                else ()
+            ),
         )
         for i in range(1, COUNT)
         if i not in away

@@ -16,9 +16,13 @@ COLUMNS = (
     Column("rtt", 7, right=True),
     Column("height", 8, right=True),
     Column("score", 6, right=True),
+    Column("against it", 16, grows=1, width_max=40, optional=3),
     Column("id", 14, grows=2, width_max=54, optional=1),
     Column("address", 22, grows=1, width_max=48, optional=2),
 )
+
+REASONS_MAX = 4
+"""Reasons shown in full."""
 
 
 def peers(model: Model, room: Size) -> list[Line]:
@@ -61,6 +65,7 @@ def _row(model: Model, row: PeerRow, selected: bool) -> Row:
             ),
             Span("-" if row.height is None else count(row.height), "warn" if lag else "text"),
             Span(f"{score:.1f}", "good" if score >= 0 else "warn" if score > -50 else "bad"),
+            Span(row.reasons[0].reason if row.reasons else "-", "warn" if row.reasons else "dim"),
             Span(row.id, "dim"),
             Span(row.address, "dim"),
         ),
@@ -92,8 +97,9 @@ def _detail(model: Model, row: PeerRow, width: int) -> list[Line]:
         label("validator", "no" if row.validator is None else f"number {row.validator} of the set"),
         label("round trip", "no ping yet" if row.rtt_ms is None else milliseconds(row.rtt_ms)),
         label("height", "not told" if row.height is None else count(row.height)),
-        label("score", f"{number(row.score):.1f}", Span(f"  {_score_text(row)}", "dim")),
         label("seen", f"{seen} ago"),
+        label("score", f"{number(row.score):.1f}", Span(f"  {_score_text(row)}", "dim")),
+        *_reasons(row),
         (),
     ]
     if model.admin.path:
@@ -103,6 +109,19 @@ def _detail(model: Model, row: PeerRow, width: int) -> list[Line]:
         lines += [(Span(part, "dim"),) for part in wrap(why, width - 4, 3)]
     lines.append((Span("y", "key"), Span(" copy the id  "), Span("esc", "key"), Span(" close")))
     return box(row.name or short(row.id, 20), lines, width)
+
+
+def _reasons(row: PeerRow) -> list[Line]:
+    """Return what the peer has lost points for, newest first."""
+    return [
+        label(
+            "",
+            Span(f"{-number(lost.points):+.1f}  ", "warn"),
+            lost.reason,
+            Span(f", {span_s(lost.age_s)} ago", "dim"),
+        )
+        for lost in row.reasons[:REASONS_MAX]
+    ]
 
 
 def _score_text(row: PeerRow) -> str:
