@@ -1,8 +1,8 @@
 """Pictures of every screen of the TUIs as SVG, the same bytes in every run.
 
 The views are pure: they are drawn from the networks that the tests' snapshots are drawn from
-(tests/tui/worlds.py), in the dark theme. The pictures name no font file, no address and no script:
-they look alike on GitHub, in the site and in an editor.
+(worlds.py and testnets.py in tests/tui), in the dark theme. The pictures name no font file, no
+address and no script: they look alike on GitHub, in the site and in an editor.
 
     python tools/screenshots.py            # rewrites docs/img/tui-*.svg
     python tools/screenshots.py --check    # says which are out of date; exit code 1
@@ -11,6 +11,7 @@ they look alike on GitHub, in the site and in an editor.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,11 +25,15 @@ from rich.terminal_theme import TerminalTheme
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from p2pnode.tui.keys import Key  # noqa: E402
 from p2pnode.tui.model import Model, ScreenName  # noqa: E402
 from p2pnode.tui.text import Line, Size, fit_all, width_of  # noqa: E402
 from p2pnode.tui.theme import Background, make_theme  # noqa: E402
 from p2pnode.tui.view import view  # noqa: E402
-from tests.tui import worlds  # noqa: E402
+from testnet.console.model import Screen  # noqa: E402
+from testnet.console.update import update as console_update  # noqa: E402
+from testnet.console.view import view as console_view  # noqa: E402
+from tests.tui import testnets, worlds  # noqa: E402
 
 IMAGES = ROOT / "docs" / "img"
 SIZE = Size(110, 34)
@@ -47,6 +52,15 @@ COLOURS = TerminalTheme(
     ],
 )
 """Of the terminal in the pictures."""
+
+KILL = (" ", " ", " ", "k")
+"""Keys that select three nodes and ask to kill them."""
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+"""Drawn as rectangles: in a font they leave seams between rows."""
+
+WORD = re.compile(f"(?:(?!  )[^{BLOCKS}])+")
+"""Text up to a gap or a block."""
 
 THEME = make_theme(Background.DARK, ColorSystem.TRUECOLOR)
 
@@ -69,8 +83,17 @@ def _drawn(model: Model, screen: ScreenName) -> Sequence[Line]:
 
 
 def _network() -> Iterator[tuple[str, str, Sequence[Line]]]:
-    """Yield the screens of the network TUI."""
-    return iter(())
+    """Yield the screens of the network TUI, and what it says before it kills."""
+    for screen in Screen:
+        yield f"tui-network-{screen.name.lower()}.svg", "testnet tui", _typed(str(screen.value))
+    yield "tui-network-kill.svg", "testnet tui", _typed(*KILL)
+
+
+def _typed(*keys: str) -> Sequence[Line]:
+    model = testnets.healthy()
+    for key in keys:
+        model, _ = console_update(model, Key(key))
+    return console_view(model, SIZE)
 
 
 def render(title: str, lines: Sequence[Line], size: Size = SIZE) -> str:
@@ -95,7 +118,7 @@ def render(title: str, lines: Sequence[Line], size: Size = SIZE) -> str:
                     f'<rect x="{x:g}" y="{y:g}" width="{cells * CELL_WIDTH:g}" '
                     f'height="{CELL_HEIGHT}" fill="{paint.background}"/>'
                 )
-            texts += _runs(text, column, y + FONT_SIZE - 0.5, paint)
+            texts += _runs(text, column, y, paint)
             column += cells
     width = round(2 * MARGIN + size.width * CELL_WIDTH)
     height = TITLE_HEIGHT + MARGIN + size.height * CELL_HEIGHT + MARGIN
@@ -105,7 +128,8 @@ def render(title: str, lines: Sequence[Line], size: Size = SIZE) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             f'width="{width}" height="{height}" role="img" aria-label="{escape(title)}">',
             f"<title>{escape(title)}</title>",
-            f"<style>text{{font-family:{FONTS};font-size:{FONT_SIZE}px;white-space:pre}}</style>",
+            f"<style>text{{font-family:{FONTS};font-size:{FONT_SIZE}px;white-space:pre}}"
+            "rect~rect{shape-rendering:crispEdges}</style>",
             f'<rect width="{width}" height="{height}" rx="8" fill="{background}"/>',
             *(
                 f'<circle cx="{16 + 18 * i}" cy="15" r="5" fill="{colour}"/>'
@@ -147,11 +171,23 @@ def _runs(text: str, column: int, y: float, paint: _Paint) -> Iterator[str]:
         if text[place] == " ":
             place, column = place + 1, column + 1
             continue
-        end = text.find("  ", place)
-        word = (text[place:] if end < 0 else text[place:end]).rstrip(" ")
+        if text[place] in BLOCKS:
+            block = text[place]
+            count = len(text) - place - len(text[place:].lstrip(block))
+            height = CELL_HEIGHT * (BLOCKS.index(block) + 1) / len(BLOCKS)
+            yield (
+                f'<rect x="{_x(column):g}" y="{y + CELL_HEIGHT - height:g}" '
+                f'width="{count * CELL_WIDTH:g}" height="{height:g}" {paint.attributes}/>'
+            )
+            place, column = place + count, column + count
+            continue
+        found = WORD.match(text, place)
+        assert found is not None
+        word = found[0].rstrip(" ")
         cells = width_of(word)
         yield (
-            f'<text x="{_x(column):g}" y="{y:g}" textLength="{cells * CELL_WIDTH:.4g}" '
+            f'<text x="{_x(column):g}" y="{y + FONT_SIZE - 0.5:g}" '
+            f'textLength="{cells * CELL_WIDTH:.4g}" '
             f'lengthAdjust="spacingAndGlyphs" {paint.attributes}>{escape(word)}</text>'
         )
         place, column = place + len(word), column + cells
