@@ -128,8 +128,10 @@ def effect(network: Network, action: Action) -> str:
         case "load_stop":
             return "Nothing more is submitted; what is on its way may still become final."
         case "end":
+            nodes = len(network.nodes)
+            whom = f"all {nodes} nodes and their" if nodes > 1 else "the node and its"
             return (
-                f"Ends all {len(network.nodes)} nodes and their supervisor. The files stay in"
+                f"Ends {whom} supervisor. The files stay in"
                 f" .testnet/{network.name}/ until `testnet down`."
             )
         case "link":
