@@ -273,7 +273,12 @@ def _style(name: str, background: Background, colours: ColorSystem | None) -> St
         definition = light_16 if few else light
     else:
         definition = dark_16 if few else dark
-    style = Style.parse(definition)
+    parsed = Style.parse(definition)
+    # Made anew: rich shares parsed styles, and each remembers the first colour system it was
+    # painted for.
+    style = Style(
+        color=parsed.color, bgcolor=parsed.bgcolor, bold=parsed.bold, reverse=parsed.reverse
+    )
     if colours is not None:
         return style
     plain = style.without_color

@@ -60,6 +60,15 @@ def test_no_colours_means_none_and_keeps_attributes() -> None:
     assert theme.codes["good"] == ""
 
 
+def test_a_theme_does_not_depend_on_those_made_before() -> None:
+    few = make_theme(Background.DARK, ColorSystem.STANDARD).codes["dim"]
+    many = make_theme(Background.DARK, ColorSystem.TRUECOLOR)
+    many.style("dim").render("x", color_system=ColorSystem.TRUECOLOR)
+    assert many.codes["dim"] == "\x1b[38;2;138;138;138m"
+    assert make_theme(Background.DARK, ColorSystem.EIGHT_BIT).codes["dim"] == "\x1b[38;5;245m"
+    assert make_theme(Background.DARK, ColorSystem.STANDARD).codes["dim"] == few
+
+
 @pytest.mark.parametrize("background", Background)
 @pytest.mark.parametrize("colours", list(ColorSystem))
 def test_every_theme_has_every_style(background: Background, colours: ColorSystem) -> None:
