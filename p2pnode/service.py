@@ -21,6 +21,7 @@ from p2pnode.keys.records import RECORD_SIGNED, record_code
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
 from p2pnode.net.config import NetworkConfig, NetworkLimits
+from p2pnode.net.network_key import read_key
 from p2pnode.net.shim import LinkTable
 from p2pnode.node.config import NodeConfig
 from p2pnode.node.details import DeviceStatus
@@ -132,6 +133,7 @@ async def run_node(
         raise ConfigError(f"links can't have faults on chain {genesis.name!r}: no test chain")
     if not config.network_listen:
         raise ConfigError("network.listen is empty: name an address, /ip4/0.0.0.0/tcp/4001")
+    key_path = config.network_key_path
     network = Libp2pNetwork(
         NetworkConfig(
             seed=node_key.secret.seed,
@@ -141,6 +143,7 @@ async def run_node(
             bootstrap=config.network_bootstrap,
             lan=config.network_lan,
             roles=roles_of(config),
+            network_key=b"" if key_path is None else read_key(key_path),
             allow=tuple(_peer_id("network.allow", text) for text in config.network_allow),
             known=tuple(v.peer_id for v in genesis.validators),
             limits=NetworkLimits(

@@ -13,6 +13,7 @@ from p2pnode.cli.passphrase import Asked, new_passphrase, passphrase_file
 from p2pnode.crypto import address_of, peer_id_of
 from p2pnode.keys import keystore, sealing
 from p2pnode.keys.keystore import KeyFacts, Purpose, StoredKey
+from p2pnode.net.network_key import KEY_BYTES, NetworkKeyError, key_file
 from p2pnode.node.status import peer_id_text
 
 BACKUP: Final[dict[Purpose, str]] = {
@@ -49,6 +50,21 @@ def generate(arguments: Namespace, console: Console) -> int:
         console.next(f"p2pnode keys encrypt {path}")
     else:
         console.next(f"p2pnode keys show {path}")
+    return ExitCode.OK
+
+
+def network(arguments: Namespace, console: Console) -> int:
+    """Make the pre-shared key of a private network."""
+    path = Path(arguments.file).expanduser()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise NetworkKeyError(f"network key {path}: {error.strerror}") from None
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(key_file(os.urandom(KEY_BYTES)))
+    console.pairs([("file", path)])
+    console.say("the same file belongs on every node of the network, and nowhere else")
+    console.next(f"p2pnode run --set network.key_file={path}")
     return ExitCode.OK
 
 

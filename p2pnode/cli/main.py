@@ -311,6 +311,8 @@ def _add_keys(group: _Actions, parents: list[_Parser]) -> None:
     generate.add_argument("--encrypt", action="store_true", help="ask for a passphrase")
     show = _leaf(group, "show", "keys:show", "show the public half of a key file", parents)
     show.add_argument("file", metavar="FILE")
+    network = _leaf(group, "network", "keys:network", "make a private network's key", parents)
+    network.add_argument("file", metavar="FILE", help="must not exist yet; the same on every node")
     encrypt = _leaf(group, "encrypt", "keys:encrypt", "encrypt a key file in its place", parents)
     encrypt.add_argument("file", metavar="FILE")
     export = _leaf(group, "export", "keys:export", "write an encrypted copy, a backup", parents)

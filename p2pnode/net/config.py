@@ -186,6 +186,8 @@ class NetworkConfig:
     """How long at most."""
     known: tuple[PeerId, ...] = ()
     """Validators: never refused for the address they come from; see also `set_known`."""
+    network_key: bytes = field(default=b"", repr=False)
+    """Pre-shared key of a private network, 32 bytes (net/network_key.py); empty: an open one."""
     allow: tuple[PeerId, ...] = ()
     """The only peers to connect with, in both directions; empty: any."""
     limit_loopback: bool = False

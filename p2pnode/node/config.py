@@ -44,6 +44,10 @@ def _set(key: str, kind: Kind, default: object, help: str, **limits: Any) -> Any
     return field(default=default, metadata={"setting": Setting(key, kind, help, **limits)})
 
 
+OPEN: Final = "none"
+"""In place of a key's file: a network without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything a node is told by its operator.
@@ -100,6 +104,12 @@ class NodeConfig:
         Kind.TEXTS,
         (),
         "Peer ids that may connect, in both directions; empty: any.",
+    )
+    network_key_file: str = _set(
+        "network.key_file",
+        Kind.TEXT,
+        OPEN,
+        "File with the private network's key, made by `p2pnode keys network`; none: open to all.",
     )
     network_lan: bool = _set(
         "network.lan", Kind.FLAG, False, "Find peers on the local network, by multicast DNS."
@@ -214,6 +224,12 @@ class NodeConfig:
     def node_key_path(self) -> Path:
         """Where the node's key is."""
         return self.path(self.keys_node)
+
+    @property
+    def network_key_path(self) -> Path | None:
+        """Where the pre-shared key is, None for an open network."""
+        name = self.network_key_file
+        return None if name == OPEN else self.path(Path(name).expanduser())
 
     @property
     def validator_key_paths(self) -> tuple[Path, ...]:

@@ -49,6 +49,7 @@ from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.channel import Noise as OwnNoise
 from p2pnode.net.libp2p.channel import OwnMuxers
+from p2pnode.net.libp2p.protected import PrivateTcp, protect
 from p2pnode.net.shim import LinkTable
 
 _log = logging.getLogger("p2pnode.net")
@@ -117,6 +118,9 @@ class SafeSwarm(Swarm):
     gate: Gate | None = None
     """Judges connections before their handshake."""
 
+    network_key: bytes = b""
+    """Key that all connections are under, 32 bytes; empty for a network that is open."""
+
     async def dial_addr(
         self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None
     ) -> INetConn:
@@ -170,6 +174,8 @@ class SafeSwarm(Swarm):
                 await read_write_closer.close()
                 return
             self._in_handshake[read_write_closer] = ip
+        if self.network_key:
+            protect(read_write_closer, self.network_key)
         try:
             await super()._handle_inbound_connection(read_write_closer, maddr)
         finally:
@@ -247,7 +253,7 @@ def make_host(
         peer_id,
         peerstore,
         _make_upgrader(config, key_pair, links),
-        transports=[TCP()],
+        transports=[PrivateTcp(config.network_key) if config.network_key else TCP()],
         # Dialling, its retries and the number of connections are ours (dialler.py).
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
@@ -261,6 +267,7 @@ def make_host(
         ),
     )
     swarm.links = links
+    swarm.network_key = config.network_key
     # Those in their handshake have slots of their own: they must not keep out who is known.
     swarm.set_inbound_max(config.limits.inbound_max + config.limits.handshakes_max)
     swarm.connect_to_nobody()
