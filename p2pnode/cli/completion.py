@@ -50,9 +50,18 @@ class Command:
 
 def completion(arguments: Namespace, console: Console) -> int:
     """Print the script for a shell."""
-    tree = list(walk(make_parser()))
-    console.data(SCRIPTS[arguments.shell](tree).rstrip())
+    console.data(script(arguments.shell, make_parser()))
     return ExitCode.OK
+
+
+def script(shell: str, parser: argparse.ArgumentParser) -> str:
+    """Return a shell's script for the program of a parser.
+
+    Args:
+        shell: One of `SCRIPTS`.
+        parser: With all commands; its `prog` is the program's name.
+    """
+    return SCRIPTS[shell](parser.prog, list(walk(parser))).rstrip()
 
 
 def walk(
@@ -88,7 +97,7 @@ def _words(command: Command) -> list[str]:
     return [*command.commands, *(name for flag in command.flags for name in flag.names)]
 
 
-def _bash(tree: list[Command]) -> str:
+def _bash(program: str, tree: list[Command]) -> str:
     words = "\n".join(
         f"        {shlex.quote(' '.join(c.path))}) words={shlex.quote(' '.join(_words(c)))}"
         f" files={int(c.files)} ;;"
@@ -104,8 +113,8 @@ def _bash(tree: list[Command]) -> str:
     )
     groups = "|".join(shlex.quote(" ".join(c.path)) for c in tree if c.path)
     return f"""\
-# bash completion of p2pnode; made by `p2pnode completion bash`
-_p2pnode() {{
+# bash completion of {program}; made by `{program} completion bash`
+_{program}() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
     local command="" words="" files=0 value=0 word
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
@@ -129,11 +138,11 @@ _p2pnode() {{
         COMPREPLY+=($(compgen -f -- "$current"))
     fi
 }}
-complete -o filenames -F _p2pnode p2pnode
+complete -o filenames -F _{program} {program}
 """
 
 
-def _zsh(tree: list[Command]) -> str:
+def _zsh(program: str, tree: list[Command]) -> str:
     cases = []
     for command in tree:
         lines = [
@@ -147,9 +156,9 @@ def _zsh(tree: list[Command]) -> str:
     groups = "|".join(shlex.quote(" ".join(c.path)) for c in tree if c.path)
     inner = "\n".join(cases)
     return f"""\
-#compdef p2pnode
-# zsh completion of p2pnode; made by `p2pnode completion zsh`
-_p2pnode() {{
+#compdef {program}
+# zsh completion of {program}; made by `{program} completion zsh`
+_{program}() {{
     local command="" word files=0
     local -a found
     for word in "${{(@)words[2,CURRENT-1]}}"; do
@@ -160,10 +169,10 @@ _p2pnode() {{
     case "$command" in
 {inner}
     esac
-    _describe p2pnode found
+    _describe {program} found
     (( files )) && _files
 }}
-compdef _p2pnode p2pnode
+compdef _{program} {program}
 """
 
 
@@ -171,10 +180,10 @@ def _zsh_item(name: str, help: str) -> str:
     return shlex.quote(f"{name.replace(':', chr(92) + ':')}:{help}")
 
 
-def _fish(tree: list[Command]) -> str:
+def _fish(program: str, tree: list[Command]) -> str:
     lines = [
-        "# fish completion of p2pnode; made by `p2pnode completion fish`",
-        "function __p2pnode_at",
+        f"# fish completion of {program}; made by `{program} completion fish`",
+        f"function __{program}_at",
         "    set -l found",
         "    for word in (commandline -opc)[2..-1]",
         '        string match -q -- "-*" $word; or set -a found $word',
@@ -183,15 +192,15 @@ def _fish(tree: list[Command]) -> str:
         "    test $wanted -eq 0; and test (count $found) -eq 0; and return 0",
         '    test $wanted -gt 0; and test "$found[1..$wanted]" = "$argv"',
         "end",
-        "complete -c p2pnode -f",
+        f"complete -c {program} -f",
     ]
     for command in tree:
-        at = f"-n {shlex.quote(' '.join(('__p2pnode_at', *command.path)))}"
+        at = f"-n {shlex.quote(' '.join((f'__{program}_at', *command.path)))}"
         for name in command.commands:
             help = shlex.quote(_help_of(tree, (*command.path, name)))
-            lines.append(f"complete -c p2pnode {at} -a {name} -d {help}")
+            lines.append(f"complete -c {program} {at} -a {name} -d {help}")
         for flag in command.flags:
-            parts = [f"complete -c p2pnode {at}"]
+            parts = [f"complete -c {program} {at}"]
             parts += [f"-l {n[2:]}" if n.startswith("--") else f"-s {n[1:]}" for n in flag.names]
             if flag.takes_value:
                 parts.append("-r")
@@ -202,7 +211,7 @@ def _fish(tree: list[Command]) -> str:
             parts.append(f"-d {shlex.quote(flag.help)}")
             lines.append(" ".join(parts))
         if command.files:
-            lines.append(f"complete -c p2pnode {at} -F")
+            lines.append(f"complete -c {program} {at} -F")
     return "\n".join(lines) + "\n"
 
 
@@ -210,7 +219,7 @@ def _help_of(tree: list[Command], path: tuple[str, ...]) -> str:
     return next(command.help for command in tree if command.path == path)
 
 
-SCRIPTS: Final[Mapping[str, Callable[[list[Command]], str]]] = {
+SCRIPTS: Final[Mapping[str, Callable[[str, list[Command]], str]]] = {
     "bash": _bash,
     "zsh": _zsh,
     "fish": _fish,

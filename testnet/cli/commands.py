@@ -351,6 +351,15 @@ def _warn_of_quorum(folder: Folder, console: Console) -> bool:
     return True
 
 
+def completion(arguments: Any, console: Console) -> int:
+    """Print the script that makes a shell complete `testnet`."""
+    from p2pnode.cli.completion import script
+    from testnet.cli.main import make_parser
+
+    console.data(script(arguments.shell, make_parser()))
+    return ExitCode.OK
+
+
 def fund(arguments: Any, console: Console) -> int:
     """Send an account some of an asset from a faucet."""
     folder = find(arguments.name)

@@ -123,6 +123,8 @@ def make_parser() -> _Parser:
     _add_links(commands, [shared, name])
     _add_others(commands, [shared, name])
     _add_tui(commands, [shared, name])
+    script = _add(commands, "completion", "commands:completion", "print a shell's script", [shared])
+    script.add_argument("shell", choices=("bash", "zsh", "fish"))
     commands.add_parser(
         "sim", help="the same nodes in one process, in virtual time", add_help=False
     )

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from p2pnode.cli.completion import script as script_of
 from p2pnode.cli.completion import walk
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.main import make_parser
+from testnet.cli.main import make_parser as parser_of_testnet
 from tests.unit.cli.test_main import Run
 
 ASK = """\
@@ -98,6 +100,23 @@ def test_fish_completes_too(tmp_path: Path) -> None:
         )
         found = [line.partition("\t")[0] for line in done.stdout.splitlines()]
         assert found == [wanted], done
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_other_program_has_scripts_of_its_own(shell: str, tmp_path: Path) -> None:
+    path = tmp_path / shell
+    path.write_text(script_of(shell, parser_of_testnet()))
+    assert "p2pnode completion" not in path.read_text()
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    done = subprocess.run([program, "-n", str(path)], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    if shell == "bash":
+        ask = ASK.replace("_p2pnode", "_testnet")
+        command = [program, "--norc", "-c", ask, "bash", str(path), "testnet", "expl"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout.split() == ["explain"]
 
 
 def test_another_shell_is_usage() -> None:
