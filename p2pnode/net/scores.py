@@ -75,8 +75,8 @@ class Scores:
             if score == 0.0:
                 return False
             entry = _Entry()
-        self._entries[peer] = entry
         self._shrink()
+        self._entries[peer] = entry
         entry.score, entry.updated_s = max(score, BAN_SCORE), now_s
         if points > 0:
             self._note(entry, reason[:REASON_CHARS_MAX], points, now_s)
@@ -98,7 +98,8 @@ class Scores:
         entry.reasons.append((reason, points, now_s))
 
     def _shrink(self) -> None:
-        if len(self._entries) > self._peers_max:
+        # Before one is added: with all others banned, the new one would be the one to go.
+        if len(self._entries) >= self._peers_max:
             others = (p for p in self._entries if p not in self._banned)
             oldest = next(others, None) or next(iter(self._entries))
             del self._entries[oldest]

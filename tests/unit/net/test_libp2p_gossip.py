@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import trio
 import trio.testing
+from libp2p.peer.id import ID
+from libp2p.pubsub.pb import rpc_pb2
 
-from p2pnode.net.libp2p.gossip import MalformedRpcError
+from p2pnode.crypto import SecretKey, peer_id_of
+from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic
 from tests.fuzz.network import network_fuzz
+from tests.unit.net.libp2p_fakes import stream_pair
 
 BAD = b"\xff\xfe"
 SUBSCRIPTION = b"\x0a\x06\x08\x01\x12\x02" + BAD
@@ -24,3 +29,60 @@ async def test_a_topic_that_is_no_utf8_is_the_senders_fault(
         peer = fuzz.network._gossip._state.host.get_id()
         with pytest.raises(MalformedRpcError, match="UTF-8"):
             await fuzz.network._gossip._on_rpc(peer, rpc)
+
+
+async def test_empty_rpcs_are_paced_one_by_one(autojump_clock: trio.testing.MockClock) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        stream, other = stream_pair()
+        stream.peer = other.peer = peer_id_of(SecretKey(bytes(32)).public)
+        await other.write(bytes(1 << 18))
+        count = 0
+        on_rpc = gossip._on_rpc
+
+        async def counted(peer: ID, data: bytes) -> int:
+            nonlocal count
+            count += 1
+            return await on_rpc(peer, data)
+
+        gossip._on_rpc = counted  # type: ignore[method-assign]
+        rate = fuzz.network._config.limits.rates["gossip"]
+        burst = rate.messages_per_s * rate.burst_s
+        with trio.move_on_after(0.5):
+            await gossip.receive_from(stream)  # type: ignore[arg-type]
+        assert burst <= count <= burst + rate.messages_per_s
+
+
+def _signed(key: SecretKey, topic: str, data: bytes) -> rpc_pb2.Message:
+    message = rpc_pb2.Message(
+        data=data, topicIDs=[topic], from_id=peer_id_of(key.public), seqno=bytes(8)
+    )
+    message.signature = key.sign(b"libp2p-pubsub:" + message.SerializeToString())
+    return message
+
+
+async def test_only_what_is_signed_is_forwarded() -> None:
+    message = _signed(SecretKey(bytes(32)), "topic", b"data")
+    raw = message.SerializeToString()
+    padding = b"\xfa\x01\x80\x08" + bytes(1024)  # field 31: nobody knows it
+    padded = rpc_pb2.Message.FromString(raw + padding)
+    assert len(padded.SerializeToString()) > 1024
+    assert _authentic(padded) == raw
+    message.data = b"other"
+    assert _authentic(message) is None
+
+
+async def test_an_rpc_of_forgeries_is_not_read_on_after_the_ban(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        network = fuzz.network
+        gossip = network._gossip
+        (topic,) = gossip._topics
+        peer = peer_id_of(SecretKey(bytes(32)).public)
+        forged = _signed(SecretKey(bytes(32)), topic, b"data")
+        forged.signature = bytes(64)
+        rpc = rpc_pb2.RPC(publish=[forged] * 1000)
+        await gossip._on_rpc(ID(peer), rpc.SerializeToString())
+        assert network._scores.banned(peer, trio.current_time())
+        assert gossip.counters.invalid < 100

@@ -111,3 +111,21 @@ def test_many_identities_do_not_push_out_a_ban() -> None:
     for number in range(100):
         scores.penalize(b"%d" % number, 1, 0)
     assert scores.banned(b"a", 1)
+
+
+def test_a_ban_while_all_others_are_banned_is_kept_and_ends() -> None:
+    scores = Scores(ban_s=60, peers_max=3)
+    for peer in (b"a", b"b", b"c"):
+        scores.penalize(peer, 100, 0)
+    assert scores.penalize(b"d", 100, 1)
+    assert scores.banned(b"d", 2)
+    assert [banned.peer for banned in scores.all_banned(2)] == [b"b", b"c", b"d"]
+    assert scores.forgive(62) == (b"b", b"c", b"d")
+
+
+def test_a_peer_can_be_banned_by_and_by_while_all_others_are_banned() -> None:
+    scores = Scores(ban_s=60, peers_max=3)
+    for peer in (b"a", b"b", b"c"):
+        scores.penalize(peer, 100, 0)
+    bans = [scores.penalize(b"d", 25, 1) for _ in range(4)]
+    assert bans == [False, False, False, True]
