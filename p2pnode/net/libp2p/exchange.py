@@ -199,22 +199,22 @@ class Exchange:
             self._penalize(session.peer, error.penalty, str(error))
 
     async def answer(self, peer: PeerId, body: bytes) -> bytes:
-        """Answer a peer that asks; the handler of the request."""
+        """Answer a peer that asks; the handler of the request.
+
+        Raises:
+            RemoteProtocolError: It tells what is no record, or too many; who serves the request
+                holds that against it.
+        """
         session = self._sessions.get(peer)
         if session is None:
             return codec.encode([])
         told_max = self._config.limits.records_told_max
-        try:
-            records = codec.array(
-                codec.decode(body, size_bytes_max=told_max * (RECORD_BYTES_MAX + 3) + 9),
-                "records",
-                length_max=told_max,
-            )
-            self._learn(session, records)
-        except RemoteProtocolError as error:
-            # A request that fails is otherwise not held against who asks.
-            self._penalize(peer, error.penalty, str(error))
-            raise
+        records = codec.array(
+            codec.decode(body, size_bytes_max=told_max * (RECORD_BYTES_MAX + 3) + 9),
+            "records",
+            length_max=told_max,
+        )
+        self._learn(session, records)
         scope = scope_of_ip(session.observed_ip)
         known = self._own_for(scope)
         # Its own, too: a node whose clock was put back learns what it has to exceed.

@@ -12,10 +12,12 @@ from trio.testing import MockClock
 
 from p2pnode import codec
 from p2pnode.crypto import SecretKey, peer_id_of
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.net.book import AddressBook
 from p2pnode.net.config import NetworkConfig, NetworkLimits
+from p2pnode.net.framing import frame
 from p2pnode.net.libp2p.exchange import RENEWAL_MS, STALE_POINTS, Connected, Exchange
+from p2pnode.net.libp2p.requests import RequestServer
 from p2pnode.net.scores import RECOVERY_PER_S
 from p2pnode.ports import PeerId, RequestFailedError
 from p2pnode.types.record import (
@@ -26,6 +28,7 @@ from p2pnode.types.record import (
     decode_record,
     sign_record,
 )
+from tests.unit.net.libp2p_fakes import free_meters, stream_pair
 
 CHAIN = hashlib.sha256(b"a chain").digest()
 START_MS = 1_700_000_000_000
@@ -159,12 +162,38 @@ async def test_hearsay_without_a_valid_signature_is_not_kept_and_costs_score(
     real = c.record(START_MS, ["/ip4/8.8.8.8/tcp/1"])
     forged = codec.encode([c.record(START_MS + 1).record.encode(), real.signature])
     foreign = sign_record(c.key, b"\7" * 32, real.record)
+    costs = []
     for raw in (forged, foreign.raw, b"junk"):
-        with pytest.raises(P2PNodeError):
+        with pytest.raises(RemoteProtocolError) as raised:
             await a.tell(b, [raw])
-    assert [peer for peer, _ in a.penalties] == [b.peer] * 3
-    assert [points for _, points in a.penalties][:2] == [25.0, 25.0]
+        costs.append(raised.value.penalty)
+    assert costs[:2] == [25.0, 25.0]
+    assert costs[2] > 0
+    assert a.penalties == []  # who serves requests blames, and once
     assert len(a.book) == 0
+
+
+async def test_malformed_request_for_peers_costs_its_sender_once(
+    autojump_clock: MockClock,
+) -> None:
+    a, b, _ = three()
+    connect(a, b)
+    near, far = stream_pair()
+    b.sessions[far.peer] = b.sessions[a.peer]
+    blame = b.penalties
+    server = RequestServer(
+        b.config.limits,
+        free_meters(b.config.limits),
+        accepts=lambda peer: True,
+        penalize=lambda peer, points, reason: blame.append((peer, points)),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve, far, b.exchange.answer)
+        await near.write(frame(codec.encode([b"no record"])))
+        answer = await near.read()
+        nursery.cancel_scope.cancel()
+    assert answer[4:5] == b"\1"
+    assert [peer for peer, _ in b.penalties] == [far.peer]
 
 
 async def test_newest_record_wins_however_it_comes(autojump_clock: MockClock) -> None:
@@ -299,10 +328,9 @@ async def test_more_records_than_allowed_are_refused_unread(
     a, b, c = three()
     connect(a, b)
     raws = [c.record(START_MS + n).raw for n in range(a.config.limits.records_told_max + 1)]
-    with pytest.raises(P2PNodeError, match="16 items"):
+    with pytest.raises(RemoteProtocolError, match="16 items"):
         await a.tell(b, raws)
     assert len(a.book) == 0
-    assert len(a.penalties) == 1
 
 
 async def test_peer_that_moves_all_the_time_is_not_passed_on_all_the_time(
