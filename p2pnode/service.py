@@ -118,6 +118,7 @@ async def run_node(
     from p2pnode.api.admin import Admin, serve_admin
     from p2pnode.api.app import ApiOptions
     from p2pnode.api.server import serve as serve_api
+    from p2pnode.api.view import NodeView
     from p2pnode.net.libp2p import Libp2pNetwork
 
     release_libraries()
@@ -232,7 +233,9 @@ async def run_node(
                 origins=config.api_origins,
                 log=config.api_log,
             )
-            api_port = await nursery.start(serve_api, view, options)
+            # Named, for mypy: it does not look through `start`.
+            shown: NodeView = view
+            api_port = await nursery.start(serve_api, shown, options)
 
             def set_log_level(level: str) -> None:
                 set_level(level)
@@ -292,6 +295,7 @@ class MeasuredNode:
         self.account = node.account
         self.block = node.block
         self.peers = node.peers
+        self.banned = node.banned
         self.validators = node.validators
         self.genesis = node.genesis
         self.events = node.events

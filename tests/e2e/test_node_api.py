@@ -48,6 +48,10 @@ def node(folder: Path) -> Iterator[BlockingClient]:
         yield client
 
 
+def test_node_says_which_peers_are_banned(node: BlockingClient) -> None:
+    assert node.peers_banned() == ()
+
+
 def metrics_text(node: BlockingClient) -> str:
     return httpx.get(f"{node.url}/metrics", trust_env=False).text
 

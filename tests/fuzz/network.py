@@ -126,8 +126,11 @@ class _NetStream:
 class NetworkFuzz:
     """One run against one network."""
 
-    def __init__(self, rng: random.Random, network: Libp2pNetwork, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, rng: random.Random, network: Libp2pNetwork, nursery: trio.Nursery, wall_ms: int
+    ) -> None:
         self.rng = rng
+        self._wall_ms = wall_ms
         self.network = network
         self.tally = Tally()
         self._nursery = nursery
@@ -419,7 +422,7 @@ class NetworkFuzz:
         key = self._key if rng.random() < 0.5 else SecretKey(rng.randbytes(32))
         ip = rng.choice(("127.0.0.1", "10.0.0.1", "8.8.8.8", "0.0.0.0", "224.0.0.1"))
         port = rng.choice((1, 4001, 65535))
-        sequence = WALL_MS + rng.choice((0, 0, -1, 1, -(10**8), 10**8, 10**12))
+        sequence = self._wall_ms + rng.choice((0, 0, -1, 1, -(10**8), 10**8, 10**12))
         record = NodeRecord(
             key.public, rng.choice(list(Scope)), sequence, 0, (f"/ip4/{ip}/tcp/{port}",)
         )
@@ -457,12 +460,15 @@ class NetworkFuzz:
 
 
 @asynccontextmanager
-async def network_fuzz(seed: int, chain: bytes | None = None) -> AsyncIterator[NetworkFuzz]:
+async def network_fuzz(
+    seed: int, chain: bytes | None = None, wall_ms: int = WALL_MS
+) -> AsyncIterator[NetworkFuzz]:
     """Set up a network that does not listen.
 
     Args:
         seed: Decides everything.
         chain: The chain id in the names of protocols; without it, one of its own.
+        wall_ms: The time, by which records are new or old.
     """
     rng = random.Random(f"fuzz/network/{seed}")
     network = Libp2pNetwork(NetworkConfig(seed=rng.randbytes(32), chain=chain or rng.randbytes(32)))
@@ -470,12 +476,12 @@ async def network_fuzz(seed: int, chain: bytes | None = None) -> AsyncIterator[N
     async with trio.open_nursery() as nursery:
         network._nursery = nursery
         network._inbound.begin(nursery)
-        network._exchange._wall_ms = lambda: WALL_MS
+        network._exchange._wall_ms = lambda: wall_ms
         network._exchange.listens_on(["/ip4/127.0.0.1/tcp/4000"])
         await network._gossip.subscribe(
             transaction_topic(0), lambda peer, data: Verdict(int(judge_transactions(data)))
         )
-        yield NetworkFuzz(rng, network, nursery)
+        yield NetworkFuzz(rng, network, nursery, wall_ms)
         nursery.cancel_scope.cancel()
 
 
