@@ -45,7 +45,7 @@ def doctor(model: Model) -> Verdict:
     """Return the most serious thing that is wrong."""
     link = model.link
     status = model.status
-    if link.state is LinkState.LOST:
+    if link.state is not LinkState.LIVE and link.reason:
         text = f"no connection to {link.url} for {span_s(model.now_s - link.since_s)}"
         hint = "does the node run? p2pnode run, or p2pnode service status"
         return Verdict(Level.BAD, f"{text}: {link.reason}", hint)

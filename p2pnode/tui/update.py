@@ -73,11 +73,13 @@ def _told(model: Model, event: object) -> Model:
         case Connecting(now_s):
             if model.link.state is LinkState.LIVE:
                 return model
-            link = replace(model.link, state=LinkState.CONNECTING, since_s=now_s)
+            # A node that was lost has been since then, however often it is called.
+            since_s = model.link.since_s if model.link.state is LinkState.LOST else now_s
+            link = replace(model.link, state=LinkState.CONNECTING, since_s=since_s)
             return replace(model, link=link, now_s=now_s)
         case Lost(reason, now_s, retry_s):
             was = model.link
-            since_s = was.since_s if was.state is LinkState.LOST else now_s
+            since_s = now_s if was.state is LinkState.LIVE else was.since_s
             link = Link(was.url, LinkState.LOST, since_s, reason, retry_s)
             return replace(model, link=link, now_s=now_s)
         case StatusCame(status, now_s):

@@ -6,6 +6,7 @@ import pytest
 
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Copy, Quit, Suspend, Tick
+from p2pnode.tui.doctor import doctor
 from p2pnode.tui.keys import Key, Paste
 from p2pnode.tui.model import (
     HISTORY_MAX,
@@ -145,6 +146,16 @@ def test_rates_come_from_totals_and_a_restart_is_no_negative_rate() -> None:
     model, _ = update(model, StatusCame(restarted, NOW_S + 3))
     assert model.data.samples[-1].transactions_per_s == 0
     assert model.data.samples[-1].cpu == 0
+
+
+def test_a_node_that_is_called_in_vain_is_lost_since_it_was_lost() -> None:
+    model, _ = update(healthy(), Lost("Connection refused", NOW_S + 1, NOW_S + 2))
+    for now_s in (NOW_S + 2, NOW_S + 4, NOW_S + 8):
+        model, _ = update(model, Connecting(now_s))
+        # Nor does the reason go while it is called.
+        assert "no connection" in doctor(model).text
+        model, _ = update(model, Lost("Connection refused", now_s, now_s + 8))
+    assert model.link.since_s == NOW_S + 1
 
 
 def test_a_lost_node_keeps_its_data_which_grows_old_until_it_is_back() -> None:

@@ -40,6 +40,20 @@ class Terminal:
     def text(self, text: str) -> None:
         self.tmux("send-keys", "-l", text)
 
+    def line(self, text: str) -> None:
+        """Type a line into the shell."""
+        self.text(text)
+        self.keys("Enter")
+
+    def state(self) -> dict[str, bool]:
+        """Return whether the cursor shows, and whether the program's own screen does."""
+        cursor, alternate = self.tmux("display", "-p", "#{cursor_flag} #{alternate_on}").split()
+        return {"cursor": cursor == "1", "alternate": alternate == "1"}
+
+    def copied(self) -> str:
+        """Return what a program has put into the clipboard (OSC 52)."""
+        return self.tmux("show-buffer")
+
     def resize(self, width: int, height: int) -> None:
         self.tmux("resize-window", "-x", str(width), "-y", str(height))
 
@@ -72,6 +86,7 @@ def open_terminal(folder: Path, environment: Mapping[str, str]) -> Iterator[Term
     shell = "PS1='ready> ' exec bash --norc --noprofile"
     terminal.tmux("new-session", "-d", *size, "-c", str(folder), *settings, shell)
     try:
+        terminal.tmux("set-option", "-s", "set-clipboard", "on")
         terminal.shows(r"^ready>")
         yield terminal
     finally:
