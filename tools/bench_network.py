@@ -224,7 +224,7 @@ async def raw_pair(own_channel: bool) -> AsyncIterator[RawPair]:
     configs = [NetworkConfig(seed_of(i), CHAIN, own_channel=own_channel) for i in range(2)]
     (_, dialler), (host, listener) = [make_host(config, pair.on_stream) for config in configs]
     async with background_trio_service(dialler), background_trio_service(listener):
-        address = await listen(listener, "127.0.0.1", 0)
+        (address,) = await listen(listener, ["/ip4/127.0.0.1/tcp/0"])
         pair.connection = await dialler.dial_addr(Multiaddr(address), host.get_id())
         yield pair
         await dialler.shut()
