@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2pnode.tui.doctor import doctor
-from p2pnode.tui.model import LinkState, Model, ScreenName
+from p2pnode.tui.model import STALE_S, LinkState, Model, ScreenName
 from p2pnode.tui.screens.availability import availability
 from p2pnode.tui.screens.common import short, span_s
 from p2pnode.tui.screens.consensus import consensus
@@ -124,7 +124,7 @@ def _link(model: Model) -> Line:
             return (Span(" PAUSED, p goes on ", "bar_warn"),)
         return (mark,)
     if link.state is LinkState.LIVE:
-        if model.age_s > 2.5:
+        if model.age_s > STALE_S:
             return (Span(f" data {span_s(model.age_s)} old ", "bar_warn"),)
         return (Span("● live ", "good"),)
     if model.status is None:

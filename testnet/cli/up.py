@@ -28,7 +28,7 @@ from testnet.prepare import prepare
 from testnet.spec import TestnetSpec
 from testnet.supervise.control import ControlServer, status_json
 from testnet.supervise.noderun import NodeRun
-from testnet.supervise.summary import Facts, Judged, NodeFacts, judge
+from testnet.supervise.summary import Facts, Judged, NodeAtEnd, judge
 from testnet.supervise.supervisor import Supervisor
 
 BLOCKS_CHECKED_MAX: Final = 20_000
@@ -191,7 +191,7 @@ class _Run:
         if not interrupted:
             await self._until_even()
         await supervisor.look_at_all()
-        found: list[NodeFacts] = [await self._node_facts(node) for node in supervisor.nodes]
+        found: list[NodeAtEnd] = [await self._node_facts(node) for node in supervisor.nodes]
         if spec.for_s is not None and spec.load_tx_s is not None:
             # What settles after the load is not part of its time.
             duration_s = min(duration_s, spec.for_s)
@@ -228,7 +228,7 @@ class _Run:
                     return
                 await trio.sleep(0.05)
 
-    async def _node_facts(self, node: NodeRun) -> NodeFacts:
+    async def _node_facts(self, node: NodeRun) -> NodeAtEnd:
         status, supply = None, None
         blocks: tuple[BlockStatus, ...] = ()
         if node in self._supervisor.up():
@@ -238,7 +238,7 @@ class _Run:
                 supply = await _supply(node)
             except ClientError as error:
                 self._supervisor.notices(f"{node.plan.name}: {error}")
-        return NodeFacts(node.plan.name, status, blocks, supply, node.cost, node.crash)
+        return NodeAtEnd(node.plan.name, status, blocks, supply, node.cost, node.crash)
 
     def _finish(self, judged: Judged) -> None:
         folder, console = self._supervisor.folder, self._console

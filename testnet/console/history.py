@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from p2pnode.explain import Condition, Explanation, LinkFacts, NodeFacts, Situation, explain
+from p2pnode.explain import Explanation, LinkFacts, Situation, explain
 from p2pnode.node.details import ViewRow
 from p2pnode.tui.app import last
 from p2pnode.tui.screens.common import number
@@ -20,20 +20,10 @@ from testnet.console.model import (
     NodeRow,
     Pulse,
 )
+from testnet.supervise.facts import node_facts
 
 SAMPLE_S: Final = 0.95
 """Least time between samples; the supervisor looks once a second."""
-
-SILENT_S: Final = 4.0
-"""A running node that the supervisor got no status from for so long does not answer."""
-
-CONDITIONS: Final = {
-    "paused": Condition.PAUSED,
-    "killed": Condition.KILLED,
-    "stopped": Condition.KILLED,
-    "crashed": Condition.CRASHED,
-    "starting": Condition.SILENT,
-}
 
 
 def with_network(model: Model, network: Network) -> Model:
@@ -62,14 +52,18 @@ def with_network(model: Model, network: Network) -> Model:
 def diagnosis(network: Network) -> Explanation:
     """Return what is the matter with a testnet."""
     now_s = network.came_s
-    nodes = []
-    for node in network.nodes:
-        condition = CONDITIONS.get(node.state, Condition.ANSWERS)
-        since_s = now_s - node.changed_s
-        silent_s = now_s - node.status_s
-        if condition is Condition.ANSWERS and (node.status is None or silent_s > SILENT_S):
-            condition, since_s = Condition.SILENT, silent_s if node.status_s else since_s
-        nodes.append(NodeFacts(node.name, node.status, condition, since_s, node.validator))
+    nodes = tuple(
+        node_facts(
+            node.name,
+            node.state,
+            node.status,
+            now_s=now_s,
+            changed_s=node.changed_s,
+            seen_s=node.status_s,
+            validator=node.validator,
+        )
+        for node in network.nodes
+    )
     links = tuple(
         LinkFacts(
             sender,
@@ -79,7 +73,7 @@ def diagnosis(network: Network) -> Explanation:
         )
         for (sender, receiver), row in network.links.items()
     )
-    return explain(Situation(tuple(nodes), links))
+    return explain(Situation(nodes, links))
 
 
 def merged(known: tuple[ViewRow, ...], recent: tuple[ViewRow, ...]) -> tuple[ViewRow, ...]:

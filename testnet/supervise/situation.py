@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import trio
 
-from p2pnode.explain import Condition, Explanation, Kind, LinkFacts, NodeFacts, Situation, explain
+from p2pnode.explain import Explanation, Kind, LinkFacts, NodeFacts, Situation, explain
+from testnet.supervise.facts import node_facts
 from testnet.supervise.noderun import NodeRun, NodeState
 from testnet.supervise.supervisor import Supervisor
-
-ANSWER_S: Final = 5.0
-"""A node whose last status is older than this does not answer."""
-
-_CONDITIONS: Final = {
-    NodeState.PAUSED: Condition.PAUSED,
-    NodeState.KILLED: Condition.KILLED,
-    NodeState.CRASHED: Condition.CRASHED,
-    NodeState.STOPPED: Condition.KILLED,
-    NodeState.STARTING: Condition.SILENT,
-}
 
 
 def situation(supervisor: Supervisor) -> Situation:
@@ -49,12 +39,15 @@ def link_facts(rows: Iterable[Mapping[str, Any]]) -> tuple[LinkFacts, ...]:
 
 
 def _facts(node: NodeRun, now_s: float) -> NodeFacts:
-    condition = _CONDITIONS.get(node.state, Condition.ANSWERS)
-    since_s = now_s - node.changed_s if node.changed_s else None
-    if condition is Condition.ANSWERS and now_s - node.seen_s > ANSWER_S:
-        condition, since_s = Condition.SILENT, now_s - node.seen_s if node.seen_s else None
-    validator = node.plan.index if "validator" in node.plan.roles else None
-    return NodeFacts(node.plan.name, node.status, condition, since_s, validator)
+    return node_facts(
+        node.plan.name,
+        node.state.value,
+        node.status,
+        now_s=now_s,
+        changed_s=node.changed_s,
+        seen_s=node.seen_s,
+        validator=node.plan.index if "validator" in node.plan.roles else None,
+    )
 
 
 def explain_json(supervisor: Supervisor) -> dict[str, Any]:

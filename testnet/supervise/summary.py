@@ -114,7 +114,7 @@ class StateSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeAtEnd:
     """A node at the end."""
 
     name: str
@@ -139,7 +139,7 @@ class Facts:
     ready_s: float | None
     duration_s: float
     """From ready to the end of the load, or of the run."""
-    nodes: Sequence[NodeFacts]
+    nodes: Sequence[NodeAtEnd]
     load: LoadReport | None
     seen: StateSeen
     interrupted: bool = False
@@ -210,7 +210,7 @@ def judge(facts: Facts) -> Judged:
 # --- checks -------------------------------------------------------------------------------------
 
 
-def _chain_violations(nodes: Sequence[NodeFacts]) -> list[Violation]:
+def _chain_violations(nodes: Sequence[NodeAtEnd]) -> list[Violation]:
     seen = [
         SeenBlock(node.name, 1, b.height, bytes.fromhex(b.hash), bytes.fromhex(b.parent))
         for node in nodes
@@ -311,7 +311,7 @@ def _views(statuses: Sequence[NodeStatus]) -> dict[str, int] | None:
     return {"total": entered, "skipped": skipped}
 
 
-def _consensus(nodes: Sequence[NodeFacts]) -> Percentiles | None:
+def _consensus(nodes: Sequence[NodeAtEnd]) -> Percentiles | None:
     """Return the times from a proposal to its finality, for each block at the median node.
 
     A node that was away sees old blocks late: that says nothing of consensus.

@@ -7,8 +7,8 @@ from typing import Final
 from p2pnode.tui.screens.common import number, span_s
 from p2pnode.tui.text import Line, Span, line
 from testnet.console.actions import names_text, situation
-from testnet.console.history import SILENT_S
 from testnet.console.model import Model, Network, NodeRow
+from testnet.supervise.facts import SILENT_S
 from testnet.supervise.quorum import critical, reach
 
 _STATES: Final = {

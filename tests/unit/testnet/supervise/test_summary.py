@@ -13,7 +13,7 @@ from p2pnode.node.status import BlockStatus, NodeStatus, StateRoot
 from testnet.cli.screen import summary_text
 from testnet.load.report import LoadReport, Named, Percentiles
 from testnet.spec import TestnetSpec
-from testnet.supervise.summary import Cost, Facts, Judged, NodeFacts, StateSeen, judge
+from testnet.supervise.summary import Cost, Facts, Judged, NodeAtEnd, StateSeen, judge
 from tests.unit.node.statuses import STATUS
 
 ISSUED = {0: 1000, 1: 50}
@@ -65,7 +65,7 @@ def status(root: str = "11", height: int = 5) -> NodeStatus:
     return replace(STATUS, height=5, state_roots={1: StateRoot(height, root * 32)})
 
 
-def node(name: str, **changes: Any) -> NodeFacts:
+def node(name: str, **changes: Any) -> NodeAtEnd:
     cost = Cost()
     cost.begin()
     cost.measured(2.0, 1 << 20)
@@ -76,7 +76,7 @@ def node(name: str, **changes: Any) -> NodeFacts:
         "supply": ISSUED,
         "cost": cost,
     }
-    return NodeFacts(name, **{**values, **changes})
+    return NodeAtEnd(name, **{**values, **changes})
 
 
 LOAD = LoadReport(
@@ -96,7 +96,7 @@ LOAD = LoadReport(
 
 
 def judged(
-    nodes: list[NodeFacts] | None = None,
+    nodes: list[NodeAtEnd] | None = None,
     load: LoadReport | None = LOAD,
     roots: tuple[tuple[str, str], ...] = (("node0", "11"), ("node1", "11")),
     **changes: Any,
