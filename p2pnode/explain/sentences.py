@@ -69,7 +69,8 @@ def _cause(found: Diagnosis) -> str:
             return f"cut off from the others: {_missing(found.missing)}"
         case Kind.DEGRADED:
             return f"without {_missing(found.missing)}"
-        case Kind.DISK if found.severity is Severity.STALLED and not found.alone:
+        case Kind.DISK if any(found.detail in m.reason for m in found.missing):
+            # Said of the missing vote already.
             return ""
         case Kind.DISK:
             return f"the disk of {who} refuses writes: {found.detail}"

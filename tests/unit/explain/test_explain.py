@@ -146,7 +146,12 @@ def test_full_disks_that_stop_a_quorum_are_the_cause() -> None:
 def test_a_full_disk_beside_a_quorum_is_a_warning() -> None:
     found = among(node(0), node(1), node(2), stalled(3, device=FULL))
     assert (found.kind, found.severity, found.nodes) == (Kind.DISK, Severity.WARNING, ("node3",))
-    assert explain_node(stalled(3, device=FULL)).kind is Kind.DISK
+
+
+def test_a_node_says_once_why_its_own_disk_is_full() -> None:
+    found = explain_node(stalled(3, device=FULL))
+    assert found.kind is Kind.DISK
+    assert found.sentence.count("No space left on device") == 1
 
 
 def test_observers_that_lack_for_a_quorum_are_the_cause() -> None:
