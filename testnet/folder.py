@@ -146,12 +146,13 @@ class Folder:
 # --- finding ------------------------------------------------------------------------------------
 
 
-def find(name: str | None, root: Path = ROOT) -> Folder:
+def find(name: str | None, root: Path = ROOT, *, another: bool = True) -> Folder:
     """Return the folder of a testnet.
 
     Args:
         name: None for the latest.
         root: Where testnets are.
+        another: With the latest removed, the only other one that runs is meant.
 
     Raises:
         NoTestnetError: There is none.
@@ -160,10 +161,16 @@ def find(name: str | None, root: Path = ROOT) -> Folder:
     if name is None and path.is_symlink():
         path = root / os.readlink(path)
     if not path.is_dir():
+        folders = all_folders(root)
+        running = [folder for folder in folders if runs(folder)]
+        if name is None and another and len(running) == 1:
+            return running[0]
+        known = ", ".join(folder.name for folder in folders)
+        hint = f"there are: {known}" if known else "`testnet up` starts one"
+        if name is None and known:
+            raise NoTestnetError(f"the latest testnet is removed, --name says which: {hint}")
         what = f"no testnet {name!r}" if name else "no testnet"
-        known = ", ".join(folder.name for folder in all_folders(root))
-        hint = f"; there are: {known}" if known else "; `testnet up` starts one"
-        raise NoTestnetError(f"{what} under {root}/{hint}")
+        raise NoTestnetError(f"{what} under {root}/; {hint}")
     return Folder(path)
 
 

@@ -25,8 +25,8 @@ p2pnode runs one node of a peer-to-peer edge network.
   p2pnode init --single && p2pnode run      a chain of your own, on this machine
   p2pnode status --node http://host:port    how a node is doing
 
-commands: init · run · tui · status · keys · tx · account · rpc · admin · store · log · config
-          service · doctor · completion · version
+commands: init · run · tui · status · peers · keys · tx · account · rpc · admin · store · log
+          config · service · doctor · completion · version
 more: p2pnode --help · p2pnode COMMAND --help; a network of test nodes: testnet
 """
 

@@ -208,6 +208,9 @@ def json_line(
         "event": event,
     }
     for key, value in fields.items():
+        if key == "traceback":
+            # The end says what happened.
+            value = str(value)[-_VALUE_LENGTH_MAX:]
         line[key if key not in line else f"{key}_"] = _plain(value)
     return json.dumps(line, ensure_ascii=False, separators=(", ", ": "))
 

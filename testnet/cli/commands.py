@@ -111,6 +111,9 @@ def _detach(arguments: Any, seed: int, console: Console) -> int:
         text = answer.read()
     if not text:
         code = process.wait()
+        if code == ExitCode.USAGE:
+            # It has said itself what is wrong.
+            return code
         raise DetachError(f"the supervisor ended with exit code {code}")
     message = json.loads(text)
     if "error" in message:
@@ -128,7 +131,7 @@ def _detach(arguments: Any, seed: int, console: Console) -> int:
 def down(arguments: Any, console: Console) -> int:
     """End a testnet and remove its files; fine when there is none."""
     try:
-        folders = all_folders() if arguments.all else [find(arguments.name)]
+        folders = all_folders() if arguments.all else [_to_end(arguments.name)]
     except NoTestnetError as error:
         folders = []
         console.say(str(error))
@@ -143,6 +146,11 @@ def down(arguments: Any, console: Console) -> int:
         console.document({"done": done})
     console.next("testnet up")
     return ExitCode.OK
+
+
+def _to_end(name: str | None) -> Folder:
+    # Asked twice, it must not end another testnet than the one that was meant.
+    return find(name, another=False)
 
 
 def _end(folder: Folder, *, keep: bool) -> Iterator[str]:
@@ -180,7 +188,9 @@ def status(arguments: Any, console: Console) -> int:
     else:
         console.data(status_table(answer))
     name = f" --name {folder.name}" if arguments.name else ""
-    console.next(f"testnet logs -f{name}", f"testnet kill node0{name}", f"testnet down{name}")
+    mending = [f"{command}{name}" for command in (answer.get("explain") or {}).get("commands", ())]
+    trying = [f"testnet logs -f{name}", f"testnet kill node0{name}"]
+    console.next(*(mending or trying), f"testnet down{name}")
     return ExitCode.OK
 
 
@@ -209,7 +219,8 @@ def explain(arguments: Any, console: Console) -> int:
         console.data(answer["sentence"])
     if answer["next_step"]:
         console.say(f"to do: {answer['next_step']}")
-    console.next(*answer["commands"], "testnet status")
+    name = f" --name {folder.name}" if arguments.name else ""
+    console.next(*(f"{command}{name}" for command in answer["commands"]), f"testnet status{name}")
     return ExitCode.NO_LIVENESS if answer["severity"] == "stalled" else ExitCode.OK
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
+from p2pnode.api.view import NodeView
 from p2pnode.errors import ConfigError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
 from p2pnode.node.config import NodeConfig
-from p2pnode.service import load_keys
+from p2pnode.service import MeasuredNode, load_keys
 
 
 def config_with(folder: Path, *test_keys: Purpose) -> NodeConfig:
@@ -49,3 +51,10 @@ def test_two_validator_keys_in_one_node_are_refused(tmp_path: Path) -> None:
     twice = NodeConfig(data_dir=tmp_path, keys_validators=2 * config.keys_validators)
     with pytest.raises(ConfigError, match="2 validator keys"):
         load_keys(twice, "main", None)
+
+
+def test_a_process_answers_every_question_that_the_api_may_ask() -> None:
+    asked = {name for name in vars(NodeView) if not name.startswith("_")}
+    assert {"banned", "peers", "log", "status"} <= asked
+    shown = MeasuredNode(MagicMock(), MagicMock(), MagicMock())
+    assert {name for name in asked if not hasattr(shown, name)} == set()

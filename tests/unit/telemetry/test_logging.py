@@ -91,6 +91,13 @@ def test_an_exception_is_logged_with_its_traceback(tmp_path: Path) -> None:
     assert console.getvalue().rstrip().endswith("KeyError: 'lost'")
 
 
+def test_of_a_long_traceback_the_end_is_kept() -> None:
+    text = "frame\n" * 2000 + "AttributeError: no attribute 'banned'"
+    line = json.loads(json_line(0.0, "error", "node", "failed", {"traceback": text}))
+    assert line["traceback"].endswith("no attribute 'banned'")
+    assert len(line["traceback"]) == 2048
+
+
 def test_an_event_name_must_be_snake_case() -> None:
     configure(LogOptions(console=io.StringIO()))
     with pytest.raises(AssertionError, match="'Block finalized'"):

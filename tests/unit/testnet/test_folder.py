@@ -74,6 +74,20 @@ def test_latest_points_to_the_one_started_last_and_goes_with_it(tmp_path: Path) 
         find("jade", tmp_path)
 
 
+def test_with_the_latest_removed_the_only_one_that_runs_is_meant(tmp_path: Path) -> None:
+    locks = {name: create(name, tmp_path)[1] for name in ("amber", "jade", "opal")}
+    for name in ("opal", "jade"):
+        locks[name].release()
+        if name == "opal":
+            remove(find(name, tmp_path))
+            with pytest.raises(NoTestnetError, match="--name says which: there are: "):
+                find(None, tmp_path)
+    assert find(None, tmp_path).name == "amber"
+    with pytest.raises(NoTestnetError, match="--name says which"):
+        find(None, tmp_path, another=False)
+    locks["amber"].release()
+
+
 def test_files_of_dead_testnets_don_t_pile_up(tmp_path: Path) -> None:
     for number in range(DEAD_KEPT_MAX + 4):
         create(f"t{number}", tmp_path)[1].release()
