@@ -9,6 +9,7 @@ meter in debt beyond a grace loses score.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from p2pnode.errors import ConfigError
 
@@ -90,10 +91,18 @@ class Pace:
     """Whole seconds beyond the grace, each told once, in which the peer stayed in debt."""
 
 
+REST_S: Final = 0.25
+"""A break begins so long after a debt was paid. Who waits for that may sleep some milliseconds too
+long, which are tokens, too, and no break of the peer's."""
+
+
 class Meter:
     """Counts one kind of traffic of one peer."""
 
-    __slots__ = ("_bytes", "_grace_s", "_in_debt_since_s", "_is_blamed", "_messages", "_told_s")
+    __slots__ = (
+        "_bytes", "_grace_s", "_in_debt_since_s", "_is_blamed", "_messages", "_paid_s",
+        "_told_s",
+    )  # fmt: skip
 
     def __init__(self, rate: Rate, *, grace_s: float) -> None:
         """Begin with a full burst.
@@ -107,6 +116,7 @@ class Meter:
         self._grace_s = grace_s
         self._is_blamed = rate.is_blamed
         self._in_debt_since_s: float | None = None
+        self._paid_s = 0.0
         self._told_s = 0
 
     def spend(self, size_bytes: int, messages_count: int, now_s: float) -> Pace:
@@ -114,10 +124,12 @@ class Meter:
         pause_s = max(
             self._bytes.spend(size_bytes, now_s), self._messages.spend(messages_count, now_s)
         )
-        if pause_s == 0.0:
+        if self._in_debt_since_s is not None and now_s >= self._paid_s + REST_S:
             self._in_debt_since_s = None
             self._told_s = 0
+        if pause_s == 0.0:
             return Pace(0.0, 0)
+        self._paid_s = now_s + pause_s
         if self._in_debt_since_s is None:
             self._in_debt_since_s = now_s
         if not self._is_blamed:

@@ -30,6 +30,7 @@ from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState, SeenIds
 from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
 from p2pnode.net.meters import Meters
 from p2pnode.net.offences import INVALID_MESSAGE, JUNK_SUBSCRIPTION, LOW_SCORE, Offence
+from p2pnode.net.rates import Meter, Rate
 from p2pnode.net.scores import BAN_SCORE
 from p2pnode.ports import PeerId, Published, Verdict
 
@@ -45,6 +46,9 @@ _PUBLISH_PER_RPC_MAX: Final = 4096
 _CHECKED_AT_ONCE: Final = 32
 """Messages of one RPC checked without a pause for others: a signature takes a tenth of a
 millisecond, and nothing of it waits."""
+
+_OWN_SHARE: Final = 0.8
+"""Of the rate we allow each peer, what we send to one: all nodes have the same limits."""
 
 _FORGET_S: Final = 60.0
 
@@ -177,6 +181,7 @@ class Gossip:
             StreamBrokenError: The end.
         """
         peer = ID(stream.peer)
+        pace = _own_pace(self._limits.rates["gossip"])
         queue = OutQueue(
             self._limits.gossip_queue_max, self._count_drop, bytes_max=self._limits.gossip_bytes_max
         )
@@ -192,7 +197,12 @@ class Gossip:
             for topic in [t for t, peers in self._state.peer_topics.items() if peer in peers]:
                 await self._welcome(peer, topic)
             while True:
-                await stream.write(await queue.pop())
+                data = await queue.pop()
+                await stream.write(data)
+                if pause_s := pace.spend(
+                    len(data), queue.popped_count, trio.current_time()
+                ).pause_s:
+                    await trio.sleep(pause_s)
         finally:
             # A second connection may have taken over.
             if self._state.queues.get(peer) is queue:
@@ -375,6 +385,18 @@ class Gossip:
         mesh = self._router.mesh.get(topic)
         if mesh is not None:
             mesh.discard(peer)
+
+
+def _own_pace(theirs: Rate) -> Meter:
+    """Return what keeps us within what a peer allows.
+
+    We forward what several others send. Without this, three strangers who keep to their own rates
+    would make us exceed ours, and our neighbours ban us for it.
+    """
+    own = Rate(
+        _OWN_SHARE * theirs.bytes_per_s, _OWN_SHARE * theirs.messages_per_s, theirs.burst_s / 2
+    )
+    return Meter(own, grace_s=0.0)
 
 
 def _check_texts(rpc: rpc_pb2.RPC) -> None:

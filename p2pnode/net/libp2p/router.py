@@ -78,6 +78,8 @@ class OutQueue:
         self._bytes_max = bytes_max
         self._on_drop = on_drop
         self._wake = trio.Event()
+        self.popped_count = 0
+        """RPCs in what `pop` returned last."""
 
     def push(self, rpc: bytes, *, urgent: bool = False) -> None:
         """Queue an RPC with its length prefix; an urgent one (control) goes first."""
@@ -99,6 +101,7 @@ class OutQueue:
             await self._wake.wait()
         first = self._rpcs.popleft()
         self._size_bytes -= len(first)
+        self.popped_count = 1
         if not self._rpcs or len(first) >= _WRITE_BYTES:
             return first
         size, batch = len(first), [first]
@@ -107,6 +110,7 @@ class OutQueue:
             batch.append(rpc)
             size += len(rpc)
         self._size_bytes -= size - len(first)
+        self.popped_count = len(batch)
         return b"".join(batch)
 
 

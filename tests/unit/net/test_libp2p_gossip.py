@@ -9,7 +9,9 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 
 from p2pnode.crypto import SecretKey, peer_id_of
-from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic
+from p2pnode.net.config import RATES
+from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic, _own_pace
+from p2pnode.net.rates import Meter
 from tests.fuzz.network import network_fuzz
 from tests.unit.net.libp2p_fakes import stream_pair
 
@@ -86,3 +88,42 @@ async def test_an_rpc_of_forgeries_is_not_read_on_after_the_ban(
         await gossip._on_rpc(ID(peer), rpc.SerializeToString())
         assert network._scores.banned(peer, trio.current_time())
         assert gossip.counters.invalid < 100
+
+
+def test_who_forwards_for_many_keeps_within_what_a_peer_allows() -> None:
+    allowed = RATES["gossip"]
+    own, theirs = _own_pace(allowed), Meter(allowed, grace_s=5)
+    now_s = 0.0
+    while now_s < 60:
+        # As many as wait go in one write, whatever the rate.
+        pause_s = own.spend(64_000, 40, now_s).pause_s
+        assert theirs.spend(64_000, 40, now_s).pause_s == 0.0
+        now_s += pause_s
+
+
+async def test_what_waits_for_a_peer_leaves_at_our_pace(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        stream, _ = stream_pair()
+        stream.peer = peer_id_of(SecretKey(bytes(32)).public)
+        sent = 0
+
+        async def write(data: bytes) -> None:
+            nonlocal sent
+            await trio.lowlevel.checkpoint()
+            sent += data.count(b"message")
+
+        stream.write = write  # type: ignore[method-assign]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gossip.send_to, stream)
+            await trio.testing.wait_all_tasks_blocked()
+            queue = gossip._state.queues[ID(stream.peer)]
+            for _ in range(100):
+                for _ in range(100):
+                    queue.push(b"message")
+                await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
+        assert sent <= 0.8 * RATES["gossip"].messages_per_s * (10 + 2) + 512
+        assert sent >= 0.7 * RATES["gossip"].messages_per_s * 10

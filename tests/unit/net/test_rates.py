@@ -99,3 +99,25 @@ def test_traffic_that_nobody_is_blamed_for_is_slowed_all_the_same() -> None:
         assert pace.excess_s == 0
         now_s += pace.pause_s
     assert now_s > 200
+
+
+def test_a_flooder_is_counted_although_we_sleep_too_long() -> None:
+    meter = Meter(Rate(1 << 20, 500), grace_s=5)
+    now_s, excess_s = 0.0, 0
+    while now_s < 30:
+        pace = meter.spend(2, 1, now_s)
+        excess_s += pace.excess_s
+        if pace.pause_s:
+            now_s += pace.pause_s + 0.005
+    assert excess_s >= 10
+
+
+def test_who_keeps_just_within_the_rate_is_not_told_of_a_debt_long_ago() -> None:
+    meter = Meter(Rate(1 << 20, 100, burst_s=1), grace_s=5)
+    meter.spend(0, 110, 0.0)
+    excess_s, now_s = 0, 0.1
+    while now_s < 60:
+        now_s += 0.0101
+        excess_s += meter.spend(0, 1, now_s).excess_s
+    excess_s += meter.spend(0, 30, now_s).excess_s
+    assert excess_s <= 1
