@@ -21,6 +21,7 @@ from p2pnode.errors import RemoteProtocolError
 from p2pnode.net.addresses import expanded, interface_ips, scope_of_ip, told_within
 from p2pnode.net.book import AddressBook, News
 from p2pnode.net.config import NetworkConfig
+from p2pnode.net.rates import TokenBucket
 from p2pnode.ports import PeerId, RequestFailedError
 from p2pnode.types.record import (
     RECORD_BYTES_MAX,
@@ -55,6 +56,16 @@ MOVES_PAUSE_S: Final = 5.0
 STALE_POINTS: Final = 1.0
 """Cost of a message with records that are too old or from the future. At one message in ten seconds
 this heals faster than it hurts: a clock that is wrong, ours or theirs, must not end in bans."""
+
+CHECKS_PER_S: Final = 20.0
+"""Records new to us that one peer may make us check and keep in a second, in the long run: each
+takes a third of a millisecond, and identities to sign them with are free."""
+
+CHECKS_AT_ONCE_MAX: Final = 600
+"""So many at once: three whole answers."""
+
+CHECKED_PEERS_MAX: Final = 1024
+"""Peers of which that is counted; the one forgotten first is the one that came first."""
 
 ANSWER_BYTES_PER_PEER: Final = len(Scope) * (RECORD_BYTES_MAX + 3)
 
@@ -112,6 +123,7 @@ class Exchange:
         self._own: dict[Scope, SignedRecord] = {}
         self._sequence = 0
         self._exceeded_s = float("-inf")
+        self._checks: dict[PeerId, TokenBucket] = {}
         self._moved_s: dict[PeerId, float] = {}
         self._news: dict[tuple[PeerId, Scope], SignedRecord] = {}
         self._wake = trio.Event()
@@ -251,6 +263,9 @@ class Exchange:
             # Most of what is told is known, its signature checked.
             if self._book.holds(signed) or self._own.get(record.scope) == signed:
                 continue
+            if not self._may_check(session.peer):
+                # They will be told again, by this peer or another.
+                break
             check_record(signed, self._config.chain)
             if record.peer == self._own_id:
                 self._exceed(record.sequence)
@@ -264,6 +279,15 @@ class Exchange:
         if is_stale:
             self._penalize(session.peer, STALE_POINTS, "told records out of their time")
         self._on_learned()
+
+    def _may_check(self, teller: PeerId) -> bool:
+        """Count a record that is new to us."""
+        bucket = self._checks.get(teller)
+        if bucket is None:
+            bucket = self._checks[teller] = TokenBucket(CHECKS_PER_S, CHECKS_AT_ONCE_MAX)
+            if len(self._checks) > CHECKED_PEERS_MAX:
+                del self._checks[next(iter(self._checks))]
+        return bucket.take(1.0, trio.current_time())
 
     def _exceed(self, sequence: int) -> None:
         """Sign above a record of an earlier life, signed when the clock was ahead of now."""

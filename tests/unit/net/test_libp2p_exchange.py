@@ -16,7 +16,13 @@ from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.net.book import AddressBook
 from p2pnode.net.config import NetworkConfig, NetworkLimits
 from p2pnode.net.framing import frame
-from p2pnode.net.libp2p.exchange import RENEWAL_MS, STALE_POINTS, Connected, Exchange
+from p2pnode.net.libp2p.exchange import (
+    CHECKS_AT_ONCE_MAX,
+    RENEWAL_MS,
+    STALE_POINTS,
+    Connected,
+    Exchange,
+)
 from p2pnode.net.libp2p.requests import RequestServer
 from p2pnode.net.scores import RECOVERY_PER_S
 from p2pnode.ports import PeerId, RequestFailedError
@@ -378,3 +384,19 @@ async def test_two_nodes_with_one_key_do_not_drive_each_other_on(
             await twin.exchange.ask(twin.sessions[b.peer])
     sequences = [s.record.sequence for s in b.book.records(a.peer)]
     assert max(sequences) - before < 10_000
+
+
+async def test_one_peer_does_not_make_us_check_records_for_ever(autojump_clock: MockClock) -> None:
+    a, b, c = three()
+    connect(a, b)
+    told = 0
+    for _ in range(2 * CHECKS_AT_ONCE_MAX):
+        told += 1
+        await a.tell(b, [c.record(START_MS + told, ["/ip4/8.8.8.8/tcp/1"]).raw])
+    (held,) = a.book.records(c.peer)
+    assert held.record.sequence == START_MS + CHECKS_AT_ONCE_MAX
+    await trio.sleep(1)
+    newest = c.record(START_MS + told + 1, ["/ip4/8.8.8.8/tcp/1"])
+    await a.tell(b, [newest.raw])
+    assert a.book.records(c.peer) == [newest]
+    assert a.penalties == []
