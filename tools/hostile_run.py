@@ -6,7 +6,9 @@ The stranger (tests/hostile/stranger.py) makes every attack it knows in turn, an
 with a new identity after each ban. It runs at the lowest priority: what is measured is what its
 traffic does to the node, not what its process takes of a machine that a real one would not share.
 Passes when the finalization p99 is less than twice that of the normal run, every check of the
-testnet passed, no node's memory grew by more than --growth, and the victim has banned somebody.
+testnet passed, the victim's memory grew by no more than --growth beyond that of the validators left
+alone (all of them grow while their tables of recent transactions fill), and the victim has banned
+somebody. It needs a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=int, default=300, help="transactions a second")
     parser.add_argument("--each", type=parse_duration, default=10.0, metavar="10s", help="a turn")
     parser.add_argument("--attack", action="append", help="only this one; several may be given")
-    parser.add_argument("--growth", type=int, default=64, help="MiB a node may grow")
+    parser.add_argument("--growth", type=int, default=20, help="MiB the victim may grow more")
     parser.add_argument("--json", action="store_true", help="everything again, as the last line")
     parser.add_argument("--stranger", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -164,7 +166,8 @@ def judge(normal: dict[str, Any], hostile: dict[str, Any], arguments: argparse.N
         )
         if summary["exit"] != 0:
             faults.append(f"{name}: exit {summary['exit']}, {summary['violations']}")
-        if max(most.values()) > arguments.growth:
+        victim, *others = most.values()
+        if victim - max(others) > arguments.growth:
             faults.append(f"{name}: memory grew by {most} MiB")
     for row in hostile["attacks"]:
         print(f"  {row}")

@@ -183,7 +183,8 @@ async def throw(stranger: Stranger, handler: str, waiting: deque[Mutant], rate: 
             continue
         try:
             async with line(stranger) as found, trio.open_nursery() as nursery:
-                for _ in range(WORKERS):
+                # Below the streams there is but one: what ends the connection ends it for all.
+                for _ in range(1 if handler.startswith("channel ") else WORKERS):
                     nursery.start_soon(_send_all, found, handler, waiting, done, rate)
         except* Exception:
             # Refused or cut off, in whatever words of libp2p: come back as somebody else.
