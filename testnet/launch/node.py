@@ -21,6 +21,7 @@ def run(value: dict[str, Any], channel: Channel) -> int:
             form of `p2pnode.net.shim.links_to_json`.
     """
     # Late: only the fork server has imported it; `testnet --help` must not.
+    from p2pnode.cli.places import remove_endpoint, write_endpoint
     from p2pnode.net.shim import LinkTable, links_from_json
     from p2pnode.service import Running, run_node
 
@@ -28,6 +29,8 @@ def run(value: dict[str, Any], channel: Channel) -> int:
     links = LinkTable(links_from_json(value.get("links", ())))
 
     def ready(running: Running) -> None:
+        # As `p2pnode run` does: other commands find the node by its folder.
+        write_endpoint(config.data_dir, running.rpc_url)
         channel.send(
             {
                 "ready": {
@@ -48,7 +51,10 @@ def run(value: dict[str, Any], channel: Channel) -> int:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(until_told_to_stop, channel, scope, on_line)
-                await run_node(config, on_ready=ready, links=links)
+                try:
+                    await run_node(config, on_ready=ready, links=links)
+                finally:
+                    remove_endpoint(config.data_dir)
                 nursery.cancel_scope.cancel()
 
     if value.get("profile"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +148,10 @@ def test_commands_reach_a_detached_testnet_until_it_is_down(driver: Driver, tmp_
     assert shown.returncode == 0, shown
     assert 'testnet "calm"  seed 5  engine simplex  2 validators   ready in' in shown.stdout
     assert all(len(line) <= 100 for line in shown.stdout.splitlines())
+    folder = str(driver.folder / ".testnet/calm/node1")
+    command = [sys.executable, "-m", "p2pnode", "status", "--json", "--data", folder]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(found.stdout)["name"] == "node1"
     address = "ab" * 32
     funded = driver.json("fund", address, "--amount", "7")
     assert funded["state"] in ("executed", "certified")
