@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -40,9 +42,12 @@ def read_key(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise NetworkKeyError(f"network key {path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise NetworkKeyError(f"network key {path}: mode {mode:04o}, others may read it; chmod 600")
     if len(data) > FILE_BYTES_MAX:
         raise NetworkKeyError(f"network key {path}: more than {FILE_BYTES_MAX} bytes")
     head, _, rest = data.partition(b"\n")

@@ -36,6 +36,8 @@ _BACKOFF_ACCEPTED_MAX_S: Final = 60
 _IDS_PER_MESSAGE_MAX: Final = 500
 _CONTROLS_MAX: Final = 256
 _RETRANSMISSIONS_MAX: Final = 3
+_ASKED_PER_PEER_MAX: Final = 500
+_ASKED_MAX: Final = 1 << 14
 _LAZY_PEERS: Final = 3
 _WRITE_BYTES: Final = 1 << 16
 
@@ -208,6 +210,9 @@ class LeanRouter(GossipSub):
         self.history = MessageHistory()
         self._accepts = accepts
         self._asked: dict[bytes, None] = {}
+        """Ids asked for since the last heartbeat."""
+        self._asked_of: dict[ID, int] = {}
+        """How many of them, of whom."""
         self._state = state
         self.pubsub = state  # type: ignore[assignment]
 
@@ -305,8 +310,12 @@ class LeanRouter(GossipSub):
             for i in message_ids
             if i not in self._asked and not self._state.seen_messages.has(i) and len(i) <= 128
         ]
-        if wanted and len(self._asked) < 4096:
+        # A share for each: what one peer makes up must not keep us from asking the others.
+        asked = self._asked_of.get(sender, 0)
+        wanted = wanted[: _ASKED_PER_PEER_MAX - asked]
+        if wanted and len(self._asked) < _ASKED_MAX:
             self._asked |= dict.fromkeys(wanted)
+            self._asked_of[sender] = asked + len(wanted)
             control = rpc_pb2.ControlMessage()
             control.iwant.add(messageIDs=wanted)
             self.send_rpc(sender, rpc_pb2.RPC(control=control), priority=True)
@@ -344,5 +353,6 @@ class LeanRouter(GossipSub):
         for peer, control in controls.items():
             self.send_rpc(peer, rpc_pb2.RPC(control=control), priority=True)
         self._asked.clear()
+        self._asked_of.clear()
         self.history.shift()
         self._periodic_security_cleanup()

@@ -214,6 +214,25 @@ async def test_message_unknown_here_is_asked_for_once_a_heartbeat() -> None:
     assert any(r.control.iwant for r in rpcs_of(mesh.state.queues[mesh.peers[1]]))
 
 
+async def test_ids_that_one_peer_makes_up_do_not_keep_us_from_asking_another() -> None:
+    mesh = Mesh(2)
+    for part in range(20):
+        control = rpc_pb2.ControlMessage()
+        control.ihave.add(topicID=TOPIC, messageIDs=[b"%d %d" % (part, n) for n in range(500)])
+        await mesh.router.handle_control(control, mesh.peers[0])
+    asked = sum(
+        len(w.messageIDs)
+        for r in rpcs_of(mesh.state.queues[mesh.peers[0]])
+        for w in r.control.iwant
+    )
+    assert asked == 500
+    control = rpc_pb2.ControlMessage()
+    control.ihave.add(topicID=TOPIC, messageIDs=[b"real"])
+    await mesh.router.handle_control(control, mesh.peers[1])
+    (rpc,) = [r for r in rpcs_of(mesh.state.queues[mesh.peers[1]]) if r.control.iwant]
+    assert list(rpc.control.iwant[0].messageIDs) == [b"real"]
+
+
 async def test_control_for_topics_of_strangers_leaves_nothing_behind() -> None:
     mesh = Mesh(1)
     control = rpc_pb2.ControlMessage()

@@ -52,6 +52,7 @@ def test_pieces_of_any_size_are_one_stream(key: bytes, nonce: bytes, pieces: lis
 def test_every_form_of_the_file_is_read(tmp_path: Path, body: bytes) -> None:
     path = tmp_path / "swarm.key"
     path.write_bytes(body)
+    path.chmod(0o600)
     assert read_key(path) == KEY
 
 
@@ -71,6 +72,7 @@ def test_every_form_of_the_file_is_read(tmp_path: Path, body: bytes) -> None:
 def test_a_file_of_another_form_is_refused_in_words(tmp_path: Path, body: bytes, says: str) -> None:
     path = tmp_path / "swarm.key"
     path.write_bytes(body)
+    path.chmod(0o600)
     with pytest.raises(NetworkKeyError, match=says):
         read_key(path)
 
@@ -78,3 +80,11 @@ def test_a_file_of_another_form_is_refused_in_words(tmp_path: Path, body: bytes,
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NetworkKeyError, match=r"swarm\.key: No such file"):
         read_key(tmp_path / "swarm.key")
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "swarm.key"
+    path.write_text(key_file(KEY))
+    path.chmod(0o640)
+    with pytest.raises(NetworkKeyError, match="mode 0640"):
+        read_key(path)
