@@ -123,7 +123,10 @@ def assert_whole(terminal: Terminal, folder: Path, code: int = 0) -> None:
 
 def assert_not_torn(terminal: Terminal, width: int, height: int) -> None:
     """Header, tabs and footer stand in their rows, and rules reach the right edge."""
-    screen = terminal.shows(rf"\A.{{{width - 12},{width}}}live *\n 1 overview ")
+    # tmux may look while a frame is still on its way: one whole frame is waited for.
+    screen = terminal.shows(
+        rf"\A.{{{width - 12},{width}}}live *\n 1 overview (.*\n){{{height - 2}}} \? help "
+    )
     lines = screen.rstrip("\n").split("\n")
     assert len(lines) == height, screen
     assert max(map(len, lines)) <= width, screen

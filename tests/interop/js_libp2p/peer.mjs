@@ -30,6 +30,9 @@ const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 node.services.pubsub.addEventListener('message', event => {
   say({ event: 'message', topic: event.detail.topic, data: Buffer.from(event.detail.data).toString('hex') })
 })
+// Pubsub adds its own protocol to the peer store, at times before identify has answered.
+let identified
+node.addEventListener('peer:identify', event => { identified = event.detail })
 node.addEventListener('peer:disconnect', event => say({ event: 'disconnect' }))
 
 const pattern = size => Uint8Array.from({ length: size }, (_, index) => index * 7 + (index >> 8) & 255)
@@ -99,14 +102,8 @@ const commands = {
     return { ms: await node.services.ping.ping(multiaddr(target)) }
   },
   async identify () {
-    const protocols = []
-    await until(() => node.getConnections().length > 0)
-    const { remotePeer } = node.getConnections()[0]
-    for (let tries = 0; tries < 200 && protocols.length === 0; tries++) {
-      protocols.push(...(await node.peerStore.get(remotePeer)).protocols)
-      await sleep(50)
-    }
-    return { protocols }
+    await until(() => identified !== undefined)
+    return { protocols: identified.protocols }
   },
   async exchange ({ target, protocol, size }) {
     return await exchange(target, protocol, size)
