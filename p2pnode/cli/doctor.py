@@ -84,15 +84,7 @@ def _network(arguments: Namespace, console: Console) -> int:
     urls = [node_url(Namespace(node=name, data=arguments.data)) for name in named]
     found = explain(Situation(tuple(_ask(url) for url in urls)))
     if console.json:
-        console.document(
-            {
-                "kind": found.kind.value,
-                "severity": found.severity.value,
-                "sentence": found.sentence,
-                "next_step": found.next_step,
-                "nodes": list(found.nodes),
-            }
-        )
+        console.document(found.to_json())
     else:
         console.data(found.sentence)
     if found.next_step:

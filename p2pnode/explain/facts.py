@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from p2pnode.node.status import NodeStatus
 
@@ -168,3 +169,13 @@ class Explanation:
     nodes: tuple[str, ...] = ()
     """The nodes that are the cause."""
     facts: Diagnosis = Diagnosis(Kind.UNKNOWN, Severity.WARNING)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as commands print it; the facts stay inside."""
+        return {
+            "kind": self.kind.value,
+            "severity": self.severity.value,
+            "sentence": self.sentence,
+            "next_step": self.next_step,
+            "nodes": list(self.nodes),
+        }

@@ -13,7 +13,7 @@ from p2pnode.net.profiles import PROFILES, LinkProfile, profile_named
 from p2pnode.node.units import human_size
 from testnet.console.model import Action, Network, Option, Pair
 from testnet.supervise import quorum
-from testnet.supervise.quorum import Situation
+from testnet.supervise.quorum import Topology
 
 Json = dict[str, Any]
 
@@ -75,19 +75,19 @@ def words(action: Action) -> str:
 # --- the effect -----------------------------------------------------------------------------------
 
 
-def situation(network: Network) -> Situation:
+def topology(network: Network) -> Topology:
     """Return the validators, and what is between them."""
     validators = [node for node in network.nodes if node.validator is not None]
-    return Situation(
+    return Topology(
         {node.name: node.power for node in validators},
         frozenset(node.name for node in network.nodes if not node.alive),
         network.cuts,
     )
 
 
-def after(network: Network, action: Action) -> Situation:
+def after(network: Network, action: Action) -> Topology:
     """Return what there is once an action is done."""
-    before = situation(network)
+    before = topology(network)
     match action.verb:
         case "kill" | "pause":
             return before.without(action.nodes)
@@ -117,7 +117,7 @@ def effects(network: Network, actions: Sequence[Action]) -> str:
 
 def effect(network: Network, action: Action) -> str:
     """Return what an action would do, in a sentence or two."""
-    before = situation(network)
+    before = topology(network)
     match action.verb:
         case "load":
             count = sum(node.state == "running" for node in network.nodes)

@@ -20,10 +20,10 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError
 from testnet.folder import usable_path
+from testnet.supervise.explanation import explain_json
 from testnet.supervise.fund import fund
 from testnet.supervise.linkrequests import carry_out, effect_of, isolated, rtts_of, table
 from testnet.supervise.noderun import NodeRun
-from testnet.supervise.situation import explain_json
 from testnet.supervise.supervisor import Supervisor
 from testnet.supervise.watch import watch_json
 

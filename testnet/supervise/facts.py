@@ -1,11 +1,11 @@
-"""What a supervisor knows of a node, as `p2pnode.explain` wants it; one rule for all who ask."""
+"""What a supervisor knows, as `p2pnode.explain` wants it; one rule for all who ask."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from p2pnode.explain import Condition, NodeFacts
+from p2pnode.explain import Condition, LinkFacts, NodeFacts
 from p2pnode.node.status import NodeStatus
 
 SILENT_S: Final = 5.0
@@ -47,3 +47,19 @@ def node_facts(
         condition = Condition.SILENT
         since_s = now_s - seen_s if seen_s else since_s
     return NodeFacts(name, status, condition, since_s, validator)
+
+
+def link_facts(rows: Iterable[Mapping[str, Any]]) -> tuple[LinkFacts, ...]:
+    """Return what is known of links, from their rows in JSON.
+
+    Args:
+        rows: `from`, `to`, `cut_s` (None for not cut), and `numbers` of its profile or None.
+    """
+    found = []
+    for row in rows:
+        numbers = row["numbers"]
+        latency_ms = None
+        if numbers is not None:
+            latency_ms = (numbers["latency_ms_min"] + numbers["latency_ms_max"]) / 2
+        found.append(LinkFacts(row["from"], row["to"], row["cut_s"], latency_ms))
+    return tuple(found)

@@ -15,7 +15,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.net.profiles import LinkProfile, profile_named, reverse_name
 from testnet.supervise.links import Links, NamedProfile, NotALinkError, Pair
 from testnet.supervise.noderun import NodeRun
-from testnet.supervise.quorum import Situation, effect
+from testnet.supervise.quorum import Topology, effect
 from testnet.supervise.supervisor import Supervisor
 
 Json = dict[str, Any]
@@ -95,7 +95,7 @@ def effect_of(supervisor: Supervisor, request: Json) -> str:
     doing = GERUNDS.get(str(command))
     if doing is None:
         raise RefusedActionError(f"nothing is known of the effect of {command!r}")
-    before = supervisor.situation()
+    before = supervisor.topology()
     if command in ("cut", "heal"):
         pairs = pairs_of(supervisor.links, request)
         after = before.with_cut(pairs) if command == "cut" else before.with_healed(pairs)
@@ -105,7 +105,7 @@ def effect_of(supervisor: Supervisor, request: Json) -> str:
     return effect(f"{doing} {', '.join(nodes)}", before, after)
 
 
-def after_node_action(command: str, nodes: Sequence[str], before: Situation) -> Situation:
+def after_node_action(command: str, nodes: Sequence[str], before: Topology) -> Topology:
     """Return what there is after nodes were killed, paused, resumed or restarted."""
     return before.without(nodes) if command in ("kill", "pause") else before.with_back(nodes)
 

@@ -23,7 +23,7 @@ NAMES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Topology:
     """Validators, and what is between them."""
 
     powers: Mapping[str, int]
@@ -33,19 +33,19 @@ class Situation:
     cut: frozenset[tuple[str, str]] = field(default=frozenset())
     """Directed links that are cut, by names; names of others than validators do no harm."""
 
-    def without(self, names: Iterable[str]) -> Situation:
+    def without(self, names: Iterable[str]) -> Topology:
         """Return it with nodes down."""
         return replace(self, down=self.down | frozenset(names))
 
-    def with_back(self, names: Iterable[str]) -> Situation:
+    def with_back(self, names: Iterable[str]) -> Topology:
         """Return it with nodes running again."""
         return replace(self, down=self.down - frozenset(names))
 
-    def with_cut(self, pairs: Iterable[tuple[str, str]]) -> Situation:
+    def with_cut(self, pairs: Iterable[tuple[str, str]]) -> Topology:
         """Return it with links cut."""
         return replace(self, cut=self.cut | frozenset(pairs))
 
-    def with_healed(self, pairs: Iterable[tuple[str, str]]) -> Situation:
+    def with_healed(self, pairs: Iterable[tuple[str, str]]) -> Topology:
         """Return it with links healed."""
         return replace(self, cut=self.cut - frozenset(pairs))
 
@@ -76,11 +76,11 @@ class Reach:
         return self.power >= self.needed
 
 
-def reach(situation: Situation) -> Reach:
+def reach(topology: Topology) -> Reach:
     """Return who is together, and whether it is enough."""
-    powers = situation.powers
-    running = [name for name in powers if name not in situation.down]
-    near = {a: [b for b in running if b != a and situation.linked(a, b)] for a in running}
+    powers = topology.powers
+    running = [name for name in powers if name not in topology.down]
+    near = {a: [b for b in running if b != a and topology.linked(a, b)] for a in running}
     best: tuple[str, ...] = ()
     best_key = (-1, -1)
     for name in running:
@@ -102,18 +102,18 @@ def reach(situation: Situation) -> Reach:
     )
 
 
-def critical(situation: Situation) -> tuple[str, ...]:
+def critical(topology: Topology) -> tuple[str, ...]:
     """Return the running validators of which the loss of any single one stops finality."""
-    if not reach(situation).is_final:
+    if not reach(topology).is_final:
         return ()
     return tuple(
         name
-        for name in situation.powers
-        if name not in situation.down and not reach(situation.without([name])).is_final
+        for name in topology.powers
+        if name not in topology.down and not reach(topology.without([name])).is_final
     )
 
 
-def effect(doing: str, before: Situation, after: Situation) -> str:
+def effect(doing: str, before: Topology, after: Topology) -> str:
     """Return what an action does to the quorum, as a person should read it before confirming.
 
     Args:

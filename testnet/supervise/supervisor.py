@@ -39,7 +39,7 @@ from testnet.supervise.noderun import (
     running,
     why_not_ready,
 )
-from testnet.supervise.quorum import Situation
+from testnet.supervise.quorum import Topology
 from testnet.supervise.summary import StateSeen
 
 READY_POLL_S: Final = 0.05
@@ -344,14 +344,14 @@ class Supervisor:
                 await process.send({"links": links_to_json(self.links.states(node.plan.name))})
         self.write_manifest()
 
-    def situation(self) -> Situation:
+    def topology(self) -> Topology:
         """Return the validators, and what is between them."""
         validators = self.prepared.genesis.validators
         by_peer = {node.plan.peer_id: node for node in self.nodes}
         nodes = {by_peer[v.peer_id].plan.name: v.power for v in validators if v.peer_id in by_peer}
         running = (NodeState.RUNNING, NodeState.STARTING)
         down = frozenset(n.plan.name for n in self.nodes if n.state not in running)
-        return Situation(nodes, down, self.links.cuts)
+        return Topology(nodes, down, self.links.cuts)
 
     async def look_at_links(self) -> None:
         """Ask every node that runs for the round trips it measures."""

@@ -28,7 +28,7 @@ def watch_json(supervisor: Supervisor, seen: Mapping[str, int]) -> Json:
         supervisor: Of the testnet.
         seen: By node's name, the number of the newest status that the watcher has.
     """
-    powers = supervisor.situation().powers
+    powers = supervisor.topology().powers
     load = supervisor.load_progress
     return {
         "name": supervisor.spec.name,

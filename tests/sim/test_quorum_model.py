@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from testnet.sim.run import Run, SimSpec, run_seeded
-from testnet.supervise.quorum import Situation, reach
+from testnet.supervise.quorum import Topology, reach
 
 STAR = [(1, 2), (1, 3), (2, 3)]
 LINE = [(0, 2), (0, 3), (1, 3)]
@@ -53,10 +53,8 @@ def test_blocks_become_final_iff_the_arithmetic_says_so(
     names = [f"node{i}" for i in range(count)]
     pairs = {(names[a], names[b]) for a, b in cut}
     pairs |= set() if one_way else {(b, a) for a, b in pairs}
-    situation = Situation(
-        dict(zip(names, powers or (1,) * count, strict=True)), cut=frozenset(pairs)
-    )
-    expected = reach(situation).is_final
+    topology = Topology(dict(zip(names, powers or (1,) * count, strict=True)), cut=frozenset(pairs))
+    expected = reach(topology).is_final
     print(f"expected {expected}, grew by {grown[0]}")
     assert (grown[0] > 0) == expected
     assert report.ok, report.violations

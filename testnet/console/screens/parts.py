@@ -6,7 +6,7 @@ from typing import Final
 
 from p2pnode.tui.screens.common import number, span_s
 from p2pnode.tui.text import Line, Span, line
-from testnet.console.actions import names_text, situation
+from testnet.console.actions import names_text, topology
 from testnet.console.model import Model, Network, NodeRow
 from testnet.supervise.facts import SILENT_S
 from testnet.supervise.quorum import critical, reach
@@ -65,7 +65,7 @@ def quorum_line(model: Model) -> Line:
     """Return how many validators are together, and how many more may be lost."""
     network = model.network
     assert network is not None
-    found = situation(network)
+    found = topology(network)
     if not found.powers:
         return line(Span("quorum     ", "dim"), "no validators")
     reached = reach(found)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.types.quorum import quorum_of
-from testnet.supervise.quorum import Situation, critical, effect, reach
+from testnet.supervise.quorum import Topology, critical, effect, reach
 
 
-def validators(count: int, **changes: object) -> Situation:
-    return Situation({f"node{i}": 1 for i in range(count)}, **changes)  # type: ignore[arg-type]
+def validators(count: int, **changes: object) -> Topology:
+    return Topology({f"node{i}": 1 for i in range(count)}, **changes)  # type: ignore[arg-type]
 
 
 def both(a: int, b: int) -> set[tuple[str, str]]:
@@ -77,7 +77,7 @@ def test_votes_are_not_passed_on_round_a_ring() -> None:
 
 
 def test_powers_count_and_not_heads() -> None:
-    heavy = Situation({"a": 5, "b": 1, "c": 1})
+    heavy = Topology({"a": 5, "b": 1, "c": 1})
     assert reach(heavy.without(["b"])).is_final
     assert effect("Killing a", heavy, heavy.without(["a"])) == (
         f"Killing a leaves power 2 of 7, {quorum_of(7)} needed: finality stops; "
@@ -93,17 +93,17 @@ def test_no_two_groups_that_cannot_reach_each_other_both_go_on(
     powers: list[int], down: set[int], pairs: set[tuple[int, int]]
 ) -> None:
     names = {f"node{i}": power for i, power in enumerate(powers)}
-    situation = Situation(
+    topology = Topology(
         names,
         frozenset(f"node{i}" for i in down),
         frozenset((f"node{a}", f"node{b}") for a, b in pairs),
     )
-    found = reach(situation)
-    running = {n for n in names if n not in situation.down}
+    found = reach(topology)
+    running = {n for n in names if n not in topology.down}
     assert sorted([*found.together, *found.followers, *found.lost]) == sorted(running)
     # Whoever is lost cannot collect a quorum either.
-    rest = Situation(names, frozenset(names) - frozenset(found.lost), situation.cut)
+    rest = Topology(names, frozenset(names) - frozenset(found.lost), topology.cut)
     assert not (found.is_final and reach(rest).is_final)
     # More faults never help.
     for name in running:
-        assert reach(situation.without([name])).power <= found.power
+        assert reach(topology.without([name])).power <= found.power

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from p2pnode.explain import LinkFacts
-from testnet.supervise.situation import link_facts
+from testnet.supervise.facts import link_facts
 
 
 def test_links_are_known_by_their_cuts_and_their_profiles() -> None:
