@@ -24,12 +24,12 @@ from p2pnode.net.config import NetworkConfig, NetworkLimits
 from p2pnode.net.network_key import read_key
 from p2pnode.net.shim import LinkTable
 from p2pnode.node.config import NodeConfig
-from p2pnode.node.details import DeviceStatus
 from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
+from p2pnode.node.peer_ids import parse_peer_id, peer_id_text
 from p2pnode.node.recovery import head_height
 from p2pnode.node.runtime import Ports
-from p2pnode.node.status import NodeStatus, parse_peer_id, peer_id_text
+from p2pnode.node.status import DeviceStatus, NodeStatus
 from p2pnode.ports import Network, PeerId
 from p2pnode.store.lmdb import LmdbStore
 from p2pnode.store.wal import open_log

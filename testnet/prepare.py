@@ -12,7 +12,7 @@ from p2pnode.crypto import peer_id_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose, derive_test_key, derive_test_stored_key
 from p2pnode.node.config import FILE_NAME, NodeConfig, render_toml
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
 from p2pnode.types.genesis import Genesis, chain_id
 from testnet.folder import Folder
 from testnet.genesis import funded_accounts, make_genesis

@@ -29,7 +29,7 @@ import psutil
 import trio
 
 from p2pnode.crypto import SecretKey, peer_id_of
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
 from p2pnode.node.units import parse_duration
 
 CHAIN: Final = hashlib.sha256(b"soak").digest()

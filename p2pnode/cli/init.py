@@ -18,7 +18,7 @@ from p2pnode.errors import ConfigError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
 from p2pnode.node.config import FILE_NAME, NodeConfig, render_toml
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
 from p2pnode.types.genesis import (
     Genesis,
     GenesisAccount,

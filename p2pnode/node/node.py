@@ -23,39 +23,37 @@ from p2pnode.mempool.admission import Rules
 from p2pnode.mempool.pool import PoolConfig
 from p2pnode.mempool.report import Batched, Pooled
 from p2pnode.node import recovery
-from p2pnode.node.clocks import Clocks
-from p2pnode.node.core import Core, Identity
-from p2pnode.node.details import DeviceStatus
-from p2pnode.node.index import TABLE as OUTCOMES
-from p2pnode.node.index import Entry, decode_entry
-from p2pnode.node.jsonform import Amount
-from p2pnode.node.metrics import node_metrics
-from p2pnode.node.outlook import (
-    Names,
-    availability_status,
-    consensus_status,
-    mempool_status,
-    shard_rows,
-)
-from p2pnode.node.retention import Retention
-from p2pnode.node.runtime import Ports, Shell
-from p2pnode.node.serve import StoreServer
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
     BannedRow,
     BlockEvent,
     BlockStatus,
     DeductionRow,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
-    StateRoot,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
     ValidatorRow,
     genesis_info,
-    peer_id_text,
+)
+from p2pnode.node.clocks import Clocks
+from p2pnode.node.core import Core, Identity
+from p2pnode.node.index import TABLE as OUTCOMES
+from p2pnode.node.index import Entry, decode_entry
+from p2pnode.node.jsonform import Amount
+from p2pnode.node.metrics import node_metrics
+from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.node.retention import Retention
+from p2pnode.node.runtime import Ports, Shell
+from p2pnode.node.serve import StoreServer
+from p2pnode.node.status import DeviceStatus, NodeStatus, StateRoot
+from p2pnode.node.status_source import (
+    Names,
+    availability_status,
+    consensus_status,
+    mempool_status,
+    shard_rows,
 )
 from p2pnode.ports import Deduction, PeerId, Verdict
 from p2pnode.types.chain import Chain
