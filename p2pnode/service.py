@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from p2pnode.node.status import DeviceStatus, NodeStatus
 from p2pnode.ports import Network, PeerId
 from p2pnode.store.lmdb import LmdbStore
 from p2pnode.store.wal import open_log
+from p2pnode.telemetry.clock import SystemClock
 from p2pnode.telemetry.logging import (
     LogOptions,
     configure,
@@ -71,18 +71,6 @@ class Running:
     """Multiaddress with /p2p/, for others' bootstrap lists."""
     peer_id: str
     """Base58."""
-
-
-class SystemClock:
-    """ports.Clock of the machine."""
-
-    def now_ns(self) -> int:
-        """Monotonic nanoseconds."""
-        return time.monotonic_ns()
-
-    def wall_ms(self) -> int:
-        """Milliseconds since 1970."""
-        return time.time_ns() // 1_000_000
 
 
 async def run_node(
