@@ -20,8 +20,8 @@ from p2pnode.keys.records import RECORD_SIGNED, record_code
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
 from p2pnode.net.config import NetworkConfig, NetworkLimits
+from p2pnode.net.links.shim import LinkTable
 from p2pnode.net.network_key import read_key
-from p2pnode.net.shim import LinkTable
 from p2pnode.node.config import NodeConfig
 from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup

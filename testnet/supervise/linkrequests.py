@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.profiles import LinkProfile, profile_named, reverse_name
+from p2pnode.net.links.profile import LinkProfile, profile_named, reverse_name
 from p2pnode.telemetry.clock import wall_ms
 from testnet.supervise.links import Links, NamedProfile, NotALinkError, Pair
 from testnet.supervise.noderun import NodeRun

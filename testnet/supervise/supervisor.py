@@ -20,7 +20,7 @@ import trio
 
 from p2pnode.client import ClientError, NodeClient
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.shim import links_to_json
+from p2pnode.net.links.shim import links_to_json
 from p2pnode.telemetry.clock import wall_ms
 from testnet.folder import Folder, Manifest, NodeEntry, signal_process, started_s, write_manifest
 from testnet.launch.launcher import Launcher, Process, Request

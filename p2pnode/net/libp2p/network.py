@@ -43,10 +43,10 @@ from p2pnode.net.libp2p.mdns import LanDiscovery, LanError
 from p2pnode.net.libp2p.requests import Handler
 from p2pnode.net.libp2p.session import Session
 from p2pnode.net.libp2p.streams import Traffic
+from p2pnode.net.links.shim import LinkTable
 from p2pnode.net.meters import OFFENCE_KINDS, Meters
 from p2pnode.net.offences import OTHER_RULES, Offence
 from p2pnode.net.scores import BAN_SCORE, Scores
-from p2pnode.net.shim import LinkTable
 from p2pnode.ports import (
     BannedPeer,
     Incoming,

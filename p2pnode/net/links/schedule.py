@@ -17,7 +17,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 
 SEGMENT_BYTES: Final = 1448
 """Payload of a TCP segment on Ethernet, with time stamps."""
