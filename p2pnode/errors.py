@@ -35,6 +35,10 @@ class ConfigError(P2PNodeError):
     """A configuration value, a flag or a file of the operator can't be used."""
 
 
+class UsageError(ConfigError):
+    """What was typed can't be meant, and typing it again changes nothing: exit code 2."""
+
+
 class StorageError(P2PNodeError):
     """The disk holds something that can't be used, or refuses to hold what it must."""
 

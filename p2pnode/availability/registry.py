@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Final, cast
 
 from p2pnode.availability.scheme import Scheme
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
 
 GROUP: Final = "p2pnode.schemes"
 """Entry point group by which an installed package adds a scheme."""
@@ -18,7 +18,7 @@ _BUILTIN: Final = {
 # Found even when p2pnode runs from a source tree that was never installed.
 
 
-class UnknownSchemeError(ConfigError):
+class UnknownSchemeError(UsageError):
     """No scheme has the name asked for."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:

@@ -13,11 +13,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Final, NoReturn, TypeAlias
+from typing import Final
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
-from p2pnode.errors import P2PNodeError
+from p2pnode.cli.parser import Actions, Parser, add_version, natural, positive
+from p2pnode.errors import P2PNodeError, UsageError
 
 SHORT_HELP: Final = """\
 p2pnode runs one node of a peer-to-peer edge network.
@@ -29,16 +30,6 @@ commands: init · run · tui · status · peers · keys · tx · account · rpc 
           config · service · doctor · completion · version
 more: p2pnode --help · p2pnode COMMAND --help; a network of test nodes: testnet
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says mistakes without the usage's wall of text."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"error: {message}\nmore: {self.prog} --help\n")
-
-
-_Actions: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
@@ -53,7 +44,11 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     """
     console = console or Console()
     try:
-        arguments = make_parser().parse_args(argv)
+        parser = make_parser()
+        start = argparse.Namespace(parser=parser)
+        arguments, unknown = parser.parse_known_args(argv, start)
+        if unknown:
+            arguments.parser.unknown(unknown)
     except SystemExit as stop:
         return int(stop.code or 0)
     if arguments.command is None:
@@ -64,6 +59,9 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
     try:
         command = getattr(importlib.import_module(f"p2pnode.cli.{module}"), function)
         return int(command(arguments, console))
+    except UsageError as error:
+        console.error(str(error))
+        return ExitCode.USAGE
     except P2PNodeError as error:
         console.error(str(error))
         return ExitCode.FAILED
@@ -87,7 +85,8 @@ def _group_failed(group: BaseExceptionGroup[BaseException], console: Console) ->
         assert expected is not None
         for error in _leaves(expected):
             console.error(str(error))
-        return ExitCode.FAILED
+        only_usage = expected.split(UsageError)[1] is None
+        return ExitCode.USAGE if only_usage else ExitCode.FAILED
     if rest.split(KeyboardInterrupt)[1] is None:
         return ExitCode.INTERRUPTED
     traceback.print_exception(group, file=console.err)
@@ -104,28 +103,28 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 # --- arguments ----------------------------------------------------------------------------------
 
 
-def make_parser() -> _Parser:
+def make_parser() -> Parser:
     """Return the parser of all commands."""
-    shared = _Parser(add_help=False)
+    shared = Parser(add_help=False)
     # Suppressed: a default in an action would undo the flag given before it.
     unset = argparse.SUPPRESS
     shared.add_argument("--json", action="store_true", default=unset, help="data as JSON")
     shared.add_argument("--quiet", action="store_true", default=unset, help="only data and errors")
-    data = _Parser(add_help=False)
+    data = Parser(add_help=False)
     data.add_argument(
         "--data", metavar="DIR", help="the node's folder (P2PNODE_DATA_DIR, else the user's)"
     )
-    node = _Parser(add_help=False, parents=[data])
+    node = Parser(add_help=False, parents=[data])
     node.add_argument(
         "--node", metavar="URL", help="a running node's API (P2PNODE_NODE, else the one in --data)"
     )
-    secret = _Parser(add_help=False)
+    secret = Parser(add_help=False)
     secret.add_argument(
         "--passphrase-file",
         metavar="FILE",
         help="passphrase of encrypted keys, its first line (P2PNODE_PASSPHRASE_FILE)",
     )
-    parser = _Parser(
+    parser = Parser(
         prog="p2pnode",
         description="One node of a peer-to-peer edge network.",
         epilog=exit_codes_help(),
@@ -133,9 +132,10 @@ def make_parser() -> _Parser:
     # Actions of its own: `shared` would share its defaults with every command below.
     parser.add_argument("--json", action="store_true", help="data as JSON")
     parser.add_argument("--quiet", action="store_true", help="only data and errors")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    add_version(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, target: str, help: str, *parents: _Parser) -> _Parser:
+    def command(name: str, target: str, help: str, *parents: Parser) -> Parser:
         made = commands.add_parser(
             name,
             help=help,
@@ -143,7 +143,7 @@ def make_parser() -> _Parser:
             parents=[shared, *parents],
             epilog=exit_codes_help(),
         )
-        made.set_defaults(target=target)
+        made.set_defaults(target=target, parser=made)
         return made
 
     init = command(
@@ -267,24 +267,23 @@ def make_parser() -> _Parser:
     return parser
 
 
-def _nested(parser: _Parser) -> _Actions:
-    parser.set_defaults(parser=parser)
-    return parser.add_subparsers(dest="subcommand", metavar="ACTION", parser_class=_Parser)
+def _nested(parser: Parser) -> Actions:
+    return parser.add_subparsers(dest="subcommand", metavar="ACTION", parser_class=Parser)
 
 
 def _leaf(
-    group: _Actions,
+    group: Actions,
     name: str,
     target: str,
     help: str,
-    parents: list[_Parser],
-) -> _Parser:
+    parents: list[Parser],
+) -> Parser:
     made = group.add_parser(name, help=help, description=help.capitalize() + ".", parents=parents)
-    made.set_defaults(target=target)
+    made.set_defaults(target=target, parser=made)
     return made
 
 
-def _add_screen(parser: _Parser) -> None:
+def _add_screen(parser: Parser) -> None:
     parser.add_argument(
         "--screen",
         type=int,
@@ -304,7 +303,7 @@ def _add_screen(parser: _Parser) -> None:
     )
 
 
-def _add_keys(group: _Actions, parents: list[_Parser]) -> None:
+def _add_keys(group: Actions, parents: list[Parser]) -> None:
     generate = _leaf(group, "generate", "keys:generate", "make a new key file", parents)
     generate.add_argument("file", metavar="FILE", help="must not exist yet")
     generate.add_argument("--purpose", choices=("account", "node", "validator"), default="account")
@@ -325,17 +324,37 @@ def _add_keys(group: _Actions, parents: list[_Parser]) -> None:
     import_.add_argument("file", metavar="FILE", help="must not exist yet")
 
 
-def _add_tx(group: _Actions, parents: list[_Parser], secret: _Parser) -> None:
+def _add_tx(group: Actions, parents: list[Parser], secret: Parser) -> None:
     send = _leaf(group, "send", "tx:send", "sign a transfer and submit it", [*parents, secret])
-    send.add_argument("--from", dest="sender", metavar="KEYFILE", required=True)
+    send.add_argument(
+        "--from", dest="sender", metavar="KEYFILE", required=True, help="the sender's key file"
+    )
     send.add_argument("--to", metavar="ADDR", required=True, help="address in hex, or a key file")
-    send.add_argument("--asset", type=int, default=0, help="number of the asset; 0 pays fees")
-    send.add_argument("--amount", type=int, required=True)
-    send.add_argument("--fee-limit", type=int, help="most it may cost; default: what it costs")
-    send.add_argument("--nonce", type=int, help="default: the account's next")
-    send.add_argument("--valid-for", type=int, default=1000, metavar="HEIGHTS")
-    send.add_argument("--wait", action="store_true", help="until it is executed")
-    send.add_argument("--timeout", default="30s", metavar="TIME", help="longest --wait")
+    send.add_argument(
+        "--asset", type=natural, default=0, metavar="N", help="number of the asset; 0 pays fees"
+    )
+    send.add_argument(
+        "--amount", type=positive, required=True, metavar="N", help="how much, from 1 on"
+    )
+    send.add_argument(
+        "--fee-limit", type=natural, metavar="N", help="most it may cost; default: what it costs"
+    )
+    send.add_argument("--nonce", type=natural, metavar="N", help="default: the account's next")
+    send.add_argument(
+        "--valid-for",
+        type=positive,
+        default=1000,
+        metavar="HEIGHTS",
+        help="after so many heights more it can't come into a block any more; default: 1000",
+    )
+    send.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait until it is executed (exit code 0), fails, or --timeout is over (1)",
+    )
+    send.add_argument(
+        "--timeout", default="30s", metavar="TIME", help="longest --wait; default: 30s"
+    )
     show = _leaf(group, "show", "tx:show", "show how far a transaction has come", parents)
     show.add_argument("id", metavar="ID", help="hex, 32 bytes")
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 from p2pnode import __version__
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
+from p2pnode.cli.parser import VERSION
 from p2pnode.cli.places import data_dir
 from p2pnode.errors import ConfigError, P2PNodeError
 
@@ -160,7 +161,9 @@ def version(arguments: Namespace, console: Console) -> int:
     if console.json:
         console.document(versions)
     else:
-        console.pairs(list(versions.items()))
+        # As --version says it.
+        console.data(VERSION)
+        console.pairs([row for row in versions.items() if row[0] != "p2pnode"])
     console.next("p2pnode init --single")
     return ExitCode.OK
 

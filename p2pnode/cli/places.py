@@ -9,7 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from p2pnode.client import BlockingClient
@@ -32,11 +32,25 @@ class NoNodeError(ConfigError):
         self.folder = folder
 
 
-class BadAddressError(ConfigError):
+class BadNodeError(UsageError):
+    """A text is no address of a node's API."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text!r} is no address of a node's API: its rpc address is needed, such as"
+            " http://127.0.0.1:41001, which `p2pnode run` and `testnet up` print"
+        )
+        self.text = text
+
+
+class BadAddressError(UsageError):
     """A text is neither an address nor the path of a key file."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(f"{text!r} is neither an address (64 hex digits) nor a key file")
+        super().__init__(
+            f"{text!r} is neither an address (64 hex digits) nor a key file;"
+            " `p2pnode keys generate FILE` makes one"
+        )
 
 
 def genesis_advice(path: Path) -> str:
@@ -77,10 +91,16 @@ def node_url(arguments: Namespace) -> str:
 
     Raises:
         NoNodeError: There is none.
+        BadNodeError: The one named is none.
     """
     named: str | None = arguments.node or os.environ.get("P2PNODE_NODE")
     if named:
-        return named if "://" in named else f"http://{named}"
+        if "://" in named:
+            return named
+        # Without a port it is a mistake, such as the name of a testnet's node.
+        if not named.partition("/")[0].rpartition(":")[2].isdigit():
+            raise BadNodeError(named)
+        return f"http://{named}"
     folder = data_dir(arguments)
     try:
         url = json.loads((folder / ENDPOINT_FILE).read_text())["url"]

@@ -17,7 +17,7 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.notify import notify
 from p2pnode.cli.passphrase import Asked
 from p2pnode.cli.places import data_dir, genesis_advice, remove_endpoint, write_endpoint
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
 
@@ -28,7 +28,7 @@ STOP_S: Final = 5
 """A node that has not stopped after so long is ended by the system."""
 
 
-class BadFlagError(ConfigError):
+class BadFlagError(UsageError):
     """A --set is not KEY=VALUE."""
 
     def __init__(self, text: str) -> None:

@@ -12,20 +12,32 @@ from p2pnode.cli.passphrase import Asked
 from p2pnode.cli.places import connect, place_options, read_address
 from p2pnode.client import BlockingClient
 from p2pnode.crypto import address_of
+from p2pnode.errors import UsageError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
-from p2pnode.node.answers import (
+from p2pnode.node.jsonform import Amount, to_json
+from p2pnode.node.status import (
     FINAL_STATES,
     AccountStatus,
     TransactionState,
     TransactionStatus,
 )
-from p2pnode.node.jsonform import Amount, to_json
 from p2pnode.node.units import parse_duration
 from p2pnode.types.transaction import Transaction, Transfer, sign_transaction
 
 POLL_S: Final = 0.1
 """A transaction waited for is asked about this often."""
+
+
+class NoKeyFileError(UsageError):
+    """There is no key file to sign with."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"no key file {path}: `p2pnode keys generate {path}` makes one, and somebody has to"
+            " send its account something first"
+        )
+        self.path = path
 
 
 def help(arguments: Namespace, console: Console) -> int:
@@ -115,6 +127,8 @@ def account(arguments: Namespace, console: Console) -> int:
 
 def _sign(arguments: Namespace, client: BlockingClient) -> Transaction:
     path = Path(arguments.sender).expanduser()
+    if not path.is_file():
+        raise NoKeyFileError(path)
     key = keystore.load(path, Purpose.ACCOUNT, Asked(arguments)).secret
     to = read_address(arguments.to)
     genesis = client.genesis()

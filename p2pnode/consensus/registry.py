@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Final, cast
 
 from p2pnode.consensus.engine import Engine
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
 
 GROUP: Final = "p2pnode.engines"
 """Entry point group by which an installed package adds an engine."""
@@ -19,7 +19,7 @@ _BUILTIN: Final = {
 # Found even when p2pnode runs from a source tree that was never installed.
 
 
-class UnknownEngineError(ConfigError):
+class UnknownEngineError(UsageError):
     """No engine has the name asked for."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:

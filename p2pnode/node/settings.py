@@ -7,13 +7,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
 from p2pnode.node.units import format_duration, format_size, parse_duration, parse_size
 
 ENVIRONMENT_PREFIX: Final = "P2PNODE_"
 
 
-class UnknownSettingError(ConfigError):
+class UnknownSettingError(UsageError):
     """A setting of this name does not exist."""
 
     def __init__(self, key: str, source: str, nearest: str | None) -> None:
@@ -23,7 +23,7 @@ class UnknownSettingError(ConfigError):
         self.nearest = nearest
 
 
-class BadSettingError(ConfigError):
+class BadSettingError(UsageError):
     """A setting has a value it can't have."""
 
     def __init__(self, key: str, source: str, value: object, reason: str) -> None:

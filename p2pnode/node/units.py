@@ -72,6 +72,9 @@ def human_size(size_bytes: float) -> str:
 
 def _parse(text: str, units: dict[str, int], default: str, expected: str) -> int:
     match = _QUANTITY.fullmatch(text.strip())
+    if match and not (match[3] or default):
+        number = match[1] + (f".{match[2]}" if match[2] else "")
+        raise ValueError(f"{number} what? write {number}s, {number}m or {number}ms")
     unit = units.get(match[3] or default) if match else None
     if match is None or unit is None:
         raise ValueError(f"{expected} expected (units: {', '.join(units)})")

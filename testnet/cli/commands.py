@@ -319,14 +319,16 @@ def on_node(arguments: Any, console: Console) -> int:
     """Kill, pause, resume or restart nodes."""
     folder = find(arguments.name)
     command = arguments.command
-    # Said before it is done: killed is killed.
+    # Judged before it is announced, and said before it is done: killed is killed.
     action = {"command": command, "nodes": arguments.node}
-    effect = request(folder, {"command": "effect", "action": action})["effect"]
+    if command == "kill":
+        action["signal"] = arguments.signal
+    answer = request(folder, {"command": "effect", "action": action})
     if arguments.dry_run:
-        return say_effect(effect, console)
-    console.say(effect)
+        return say_effect(answer["effect"], console)
+    console.say(answer["effect"])
     changed = []
-    for node in arguments.node:
+    for node in answer["nodes"]:
         message = {"command": command, "node": node}
         if command == "kill":
             message["signal"] = arguments.signal

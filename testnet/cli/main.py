@@ -9,14 +9,15 @@ import argparse
 import dataclasses
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import takewhile
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
+from p2pnode.cli.parser import Actions, Parser, add_version, natural
 from p2pnode.errors import ConfigError, P2PNodeError
 from p2pnode.node.units import parse_duration, parse_size
 
@@ -30,23 +31,6 @@ commands: up · down · status · explain · logs · load · fund · kill · pau
           cut · heal · link · links · tui · sim
 more: testnet --help · testnet COMMAND --help
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says mistakes without the usage's wall of text."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"error: {message}\nmore: {self.prog} --help\n")
-
-    def unknown(self, arguments: Sequence[str]) -> NoReturn:
-        """Refuse arguments that no flag takes, and name the flag that may be meant."""
-        first = arguments[0].partition("=")[0]
-        near = get_close_matches(first, self._option_string_actions, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        self.error(f"unrecognized arguments: {' '.join(arguments)}{hint}")
-
-
-_Actions: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def main(argv: Sequence[str] | None = None, console: Console | None = None) -> int:
@@ -88,8 +72,10 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
         console.error(str(error))
         return ExitCode.USAGE
     except P2PNodeError as error:
+        from testnet.cli.request import RequestFailedError
+
         console.error(str(error))
-        return ExitCode.FAILED
+        return error.code if isinstance(error, RequestFailedError) else ExitCode.FAILED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -101,22 +87,23 @@ def main(argv: Sequence[str] | None = None, console: Console | None = None) -> i
 # --- arguments ----------------------------------------------------------------------------------
 
 
-def make_parser() -> _Parser:
+def make_parser() -> Parser:
     """Return the parser of all commands."""
-    shared = _Parser(add_help=False)
+    shared = Parser(add_help=False)
     # Suppressed: a default in an action would undo the flag given before it.
     unset = argparse.SUPPRESS
     shared.add_argument("--json", action="store_true", default=unset, help="data as JSON")
     shared.add_argument("--quiet", action="store_true", default=unset, help="only data and errors")
-    name = _Parser(add_help=False)
+    name = Parser(add_help=False)
     name.add_argument("--name", help="the testnet; the latest by default")
-    parser = _Parser(
+    parser = Parser(
         prog="testnet",
         description="A network of real nodes on this machine.",
         epilog=exit_codes_help(),
         parents=[shared],
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    add_version(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     _add_up(commands, shared)
     _add_load(commands, [shared, name])
     _add_nodes(commands, [shared, name])
@@ -131,7 +118,7 @@ def make_parser() -> _Parser:
     return parser
 
 
-def _add(commands: _Actions, name: str, target: str, help: str, parents: list[_Parser]) -> _Parser:
+def _add(commands: Actions, name: str, target: str, help: str, parents: list[Parser]) -> Parser:
     parser = commands.add_parser(
         name, help=help, description=help, parents=parents, epilog=exit_codes_help()
     )
@@ -139,16 +126,16 @@ def _add(commands: _Actions, name: str, target: str, help: str, parents: list[_P
     return parser
 
 
-def _add_up(commands: _Actions, shared: _Parser) -> None:
+def _add_up(commands: Actions, shared: Parser) -> None:
     up = _add(commands, "up", "commands:up", "start a testnet and watch it", [shared])
     up.add_argument("--name", help="its name; made from the seed by default")
-    up.add_argument("--seed", type=_natural, help="decides keys and load; random by default")
-    up.add_argument("--validators", type=_natural, default=4, metavar="N")
+    up.add_argument("--seed", type=natural, help="decides keys and load; random by default")
+    up.add_argument("--validators", type=natural, default=4, metavar="N")
     up.add_argument("--engine", default="simplex", help="consensus engine (simplex)")
     up.add_argument("--scheme", default="inline", help="availability scheme (inline)")
-    up.add_argument("--shards", type=_natural, default=1, metavar="N", help="not built yet above 1")
-    up.add_argument("--light", type=_natural, default=0, metavar="N", help="not built yet above 0")
-    up.add_argument("--committee", type=_natural, metavar="N", help="executors a shard")
+    up.add_argument("--shards", type=natural, default=1, metavar="N", help="not built yet above 1")
+    up.add_argument("--light", type=natural, default=0, metavar="N", help="not built yet above 0")
+    up.add_argument("--committee", type=natural, metavar="N", help="executors a shard")
     up.add_argument("--for", dest="for_s", type=_duration, metavar="30s", help="run so long")
     up.add_argument("--load", type=_rate, metavar="R", help="transactions a second")
     up.add_argument("--trace", metavar="FILE", help="recorded transactions to replay")
@@ -164,10 +151,10 @@ def _add_up(commands: _Actions, shared: _Parser) -> None:
         help="any number of genesis, such as epoch_blocks=20",
     )
     up.add_argument("--profile", action="store_true", help="sample where CPU time goes")
-    up.add_argument("--ready-fd", type=_natural, help=argparse.SUPPRESS)
+    up.add_argument("--ready-fd", type=natural, help=argparse.SUPPRESS)
 
 
-def _add_load(commands: _Actions, parents: list[_Parser]) -> None:
+def _add_load(commands: Actions, parents: list[Parser]) -> None:
     load = _add(commands, "load", "commands:load", "submit transactions at a rate", parents)
     load.add_argument("--rate", type=_rate, metavar="R", help="transactions a second")
     load.add_argument("--trace", metavar="FILE", help="recorded transactions to replay")
@@ -178,11 +165,11 @@ def _add_load(commands: _Actions, parents: list[_Parser]) -> None:
     load.add_argument("--detach", action="store_true", help="leave it running and return")
     fund = _add(commands, "fund", "commands:fund", "send an account money from a faucet", parents)
     fund.add_argument("address", help="the account: 32 bytes in hex")
-    fund.add_argument("--amount", type=_natural, default=1000)
-    fund.add_argument("--asset", type=_natural, default=0)
+    fund.add_argument("--amount", type=natural, default=1000)
+    fund.add_argument("--asset", type=natural, default=0)
 
 
-def _add_nodes(commands: _Actions, parents: list[_Parser]) -> None:
+def _add_nodes(commands: Actions, parents: list[Parser]) -> None:
     for name, help in (
         ("kill", "end a node's process at once, as a crash would"),
         ("pause", "stop a node's process where it stands"),
@@ -194,11 +181,11 @@ def _add_nodes(commands: _Actions, parents: list[_Parser]) -> None:
         _add_dry_run(command)
         if name == "kill":
             command.add_argument(
-                "--signal", type=_natural, default=9, help="another signal than 9 (SIGKILL)"
+                "--signal", type=_signal, default=9, help="such as TERM; KILL by default"
             )
 
 
-def _add_links(commands: _Actions, parents: list[_Parser]) -> None:
+def _add_links(commands: Actions, parents: list[Parser]) -> None:
     cut = _add(commands, "cut", "links:cut", "cut links; with one node, all of its links", parents)
     cut.add_argument("node", nargs="*", metavar="NODE", help="one, or the two ends of a link")
     cut.add_argument("--one-way", action="store_true", help="only from the first to the second")
@@ -228,13 +215,13 @@ def _add_links(commands: _Actions, parents: list[_Parser]) -> None:
     _add(commands, "links", "links:links", "what every link is like", parents)
 
 
-def _add_dry_run(parser: _Parser) -> None:
+def _add_dry_run(parser: Parser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say the effect on the quorum, and do nothing"
     )
 
 
-def _add_others(commands: _Actions, parents: list[_Parser]) -> None:
+def _add_others(commands: Actions, parents: list[Parser]) -> None:
     down = _add(commands, "down", "commands:down", "end a testnet and remove its files", parents)
     down.add_argument("--all", action="store_true", help="every testnet in this folder")
     down.add_argument("--keep", action="store_true", help="keep the files")
@@ -245,25 +232,19 @@ def _add_others(commands: _Actions, parents: list[_Parser]) -> None:
     logs = _add(commands, "logs", "commands:logs", "what the nodes log", parents)
     logs.add_argument("--node", action="append", default=[], help="only this node")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
-    logs.add_argument("-n", "--lines", type=_natural, default=20, help="last lines of each node")
+    logs.add_argument("-n", "--lines", type=natural, default=20, help="last lines of each node")
     wait = _add(commands, "wait", "commands:wait", "wait until something holds", parents)
-    wait.add_argument("--height", type=_natural, help="all nodes have this height")
+    wait.add_argument("--height", type=natural, help="all nodes have this height")
     wait.add_argument("--ready", action="store_true", help="all nodes are ready (the default)")
     wait.add_argument("--timeout", type=_duration, default=60.0, metavar="60s")
 
 
-def _add_tui(commands: _Actions, parents: list[_Parser]) -> None:
+def _add_tui(commands: Actions, parents: list[Parser]) -> None:
     tui = _add(commands, "tui", "tui:tui", "watch and drive a testnet on one screen", parents)
     tui.add_argument("--screen", type=int, choices=range(1, 6), default=1, help="shown first")
     tui.add_argument("--fps", type=float, default=4.0, metavar="N", help="most frames a second")
     tui.add_argument("--theme", choices=("dark", "light", "none"), help="found out by default")
     tui.add_argument("--ascii", action="store_true", default=None, help="no other characters")
-
-
-def _natural(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 39):
-        raise argparse.ArgumentTypeError(f"{text!r} is no integer from 0")
-    return int(text)
 
 
 def _rate(text: str) -> float:
@@ -301,6 +282,15 @@ def _share(text: str) -> float:
     return share
 
 
+def _signal(text: str) -> int:
+    if text.isdigit():
+        return int(text)
+    try:
+        return signal.Signals[f"SIG{text.upper().removeprefix('SIG')}"]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no signal, such as TERM or 15") from None
+
+
 def _burst(text: str) -> float:
     try:
         return float(text)
@@ -312,7 +302,7 @@ def _pair(text: str) -> tuple[str, int]:
     name, sign, value = text.partition("=")
     if not sign:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=N")
-    return name, _natural(value)
+    return name, natural(value)
 
 
 Arguments: TypeAlias = Any

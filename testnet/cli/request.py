@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
+from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.errors import P2PNodeError
 from testnet.folder import Folder, runs, usable_path
 
@@ -23,6 +24,11 @@ class NotRunningError(P2PNodeError):
 
 class RequestFailedError(P2PNodeError):
     """The supervisor could not be reached, or refused."""
+
+    def __init__(self, message: str, code: int = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+        """The exit code it comes to."""
 
 
 class Connection:
@@ -82,7 +88,7 @@ class Connection:
         except OSError as error:
             raise RequestFailedError(f"the supervisor does not answer: {error}") from None
         if "error" in answer:
-            raise RequestFailedError(answer["error"])
+            raise RequestFailedError(answer["error"], answer.get("exit", ExitCode.FAILED))
         return answer
 
 

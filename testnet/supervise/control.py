@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -17,12 +18,18 @@ import trio
 
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
-from p2pnode.errors import P2PNodeError
-from p2pnode.telemetry.clock import wall_ms
+from p2pnode.errors import P2PNodeError, UsageError
 from testnet.folder import usable_path
 from testnet.supervise.explanation import explain_json
 from testnet.supervise.fund import fund
-from testnet.supervise.linkrequests import carry_out, effect_of, isolated, rtts_of, table
+from testnet.supervise.linkrequests import (
+    carry_out,
+    effect_of,
+    isolated,
+    nodes_of,
+    rtts_of,
+    table,
+)
 from testnet.supervise.noderun import NodeRun
 from testnet.supervise.supervisor import Supervisor
 from testnet.supervise.watch import watch_json
@@ -83,6 +90,8 @@ class ControlServer:
             answer = await self._carry_out(request, tell)
         except (ValueError, KeyError, TypeError) as error:
             answer = {"error": f"bad request: {error!r}", "exit": ExitCode.USAGE}
+        except UsageError as error:
+            answer = {"error": str(error), "exit": ExitCode.USAGE}
         except P2PNodeError as error:
             answer = {"error": str(error), "exit": ExitCode.FAILED}
         await tell(answer)
@@ -113,7 +122,9 @@ class ControlServer:
                 await supervisor.tell_links()
                 return answer()
             case "effect":
-                return {"ok": True, "effect": effect_of(supervisor, request["action"])}
+                action = request["action"]
+                text = effect_of(supervisor, action)
+                return {"ok": True, "effect": text, "nodes": nodes_of(supervisor, action)}
             case "restart":
                 return {"ok": True, "node": node_json(await supervisor.restart(request["node"]))}
             case "pause":
@@ -238,7 +249,7 @@ def status_json(supervisor: Supervisor) -> Json:
         "ready": all(node.ready for node in supervisor.nodes),
         "ready_s": supervisor.ready_s,
         "load": supervisor.load_progress,
-        "links": supervisor.links.rows(wall_ms(), changed_only=True),
+        "links": supervisor.links.rows(time.time_ns() // 1_000_000, changed_only=True),
         "isolated": isolated(supervisor),
         "nodes": [node_json(node) for node in supervisor.nodes],
         "explain": explain_json(supervisor),

@@ -7,14 +7,15 @@ from the first to the second), by `pairs` (links in one direction each, [sender,
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.links.profile import LinkProfile, profile_named, reverse_name
-from p2pnode.telemetry.clock import wall_ms
+from p2pnode.net.profiles import LinkProfile, profile_named, reverse_name
 from testnet.supervise.links import Links, NamedProfile, NotALinkError, Pair
-from testnet.supervise.noderun import NodeRun
+from testnet.supervise.noderun import NodeRun, require
 from testnet.supervise.quorum import Topology, effect
 from testnet.supervise.supervisor import Supervisor
 
@@ -41,7 +42,7 @@ def carry_out(supervisor: Supervisor, request: Json) -> Callable[[], Json]:
     text = "" if request["command"] == "link" else effect_of(supervisor, request)
     match request["command"]:
         case "cut":
-            changed = links.cut(pairs_of(links, request), wall_ms())
+            changed = links.cut(pairs_of(links, request), _wall_ms())
         case "heal":
             changed = links.heal(pairs_of(links, request))
         case _:
@@ -53,7 +54,7 @@ def carry_out(supervisor: Supervisor, request: Json) -> Callable[[], Json]:
             "ok": True,
             "effect": text,
             "changed": [list(pair) for pair in changed],
-            "links": links.rows(wall_ms(), changed_only=True),
+            "links": links.rows(_wall_ms(), changed_only=True),
         }
 
     return answer
@@ -87,32 +88,71 @@ def pairs_of(links: Links, request: Json) -> tuple[Pair, ...]:
 def effect_of(supervisor: Supervisor, request: Json) -> str:
     """Return what an action would do to the quorum, as a sentence.
 
+    It is judged first whether the action can be done: nobody is told the effect of what is refused.
+
     Args:
         supervisor: Of the nodes as they are.
         request: The action as its own request.
+
+    Raises:
+        RefusedActionError: Nobody knows the action.
+        NotALinkError: It names no link.
+        UnknownNodeError: It names a node that does not exist.
+        WrongStateError: It can't be done to a node in its state.
+        NotEndingError: The signal to kill with ends no node.
     """
-    command = request.get("command")
-    doing = GERUNDS.get(str(command))
+    command = str(request.get("command"))
+    doing = GERUNDS.get(command)
     if doing is None:
         raise RefusedActionError(f"nothing is known of the effect of {command!r}")
     before = supervisor.topology()
     if command in ("cut", "heal"):
-        pairs = pairs_of(supervisor.links, request)
-        after = before.with_cut(pairs) if command == "cut" else before.with_healed(pairs)
-        return effect(f"{doing} {_what(supervisor.links, request, pairs)}", before, after)
-    nodes = [supervisor.node(text).plan.name for text in _texts(request, "nodes")]
-    after = after_node_action(str(command), nodes, before)
-    return effect(f"{doing} {', '.join(nodes)}", before, after)
+        return _effect_on_links(supervisor.links, request, before)
+    nodes = nodes_of(supervisor, request)
+    for name in nodes:
+        require(supervisor.node(name), command, int(request.get("signal", signal.SIGKILL)))
+    names = ", ".join(nodes)
+    if command in ("kill", "pause"):
+        return effect(f"{doing} {names}", before, before.without(nodes))
+    if command == "restart" and (alive := [name for name in nodes if name not in before.down]):
+        # Two steps: what it is like in between, and that it is so for a moment.
+        doing = f"Ending {', '.join(alive)} for the restart"
+        then = "they catch up" if len(nodes) > 1 else "it catches up"
+        return f"{effect(doing, before, before.without(alive))} Then {then}."
+    return effect(f"{doing} {names}", before, before.with_back(nodes))
 
 
-def after_node_action(command: str, nodes: Sequence[str], before: Topology) -> Topology:
-    """Return what there is after nodes were killed, paused, resumed or restarted."""
-    return before.without(nodes) if command in ("kill", "pause") else before.with_back(nodes)
+def nodes_of(supervisor: Supervisor, request: Json) -> list[str]:
+    """Return the names of the nodes that a request means, each once.
+
+    Raises:
+        UnknownNodeError: One does not exist.
+    """
+    return list(dict.fromkeys(supervisor.node(t).plan.name for t in _texts(request, "nodes")))
+
+
+def _effect_on_links(links: Links, request: Json, before: Topology) -> str:
+    """Return what cutting or healing does; that it does nothing is said, and is no mistake."""
+    pairs = pairs_of(links, request)
+    what = _what(links, request, pairs)
+    if request["command"] == "cut":
+        if links.cuts.issuperset(pairs):
+            return f"Nothing to cut: {what} {_be(what)} cut already."
+        return effect(f"Cutting {what}", before, before.with_cut(pairs))
+    if not links.cuts:
+        return "Nothing to heal: no link is cut."
+    if links.cuts.isdisjoint(pairs):
+        return f"Nothing to heal: not cut: {what}."
+    return effect(f"Healing {what}", before, before.with_healed(pairs))
+
+
+def _be(what: str) -> str:
+    return "are" if " " in what else "is"
 
 
 def table(supervisor: Supervisor) -> list[Json]:
     """Return every link with what is known of it: profile, cut, round trip."""
-    rows = supervisor.links.rows(wall_ms(), changed_only=False)
+    rows = supervisor.links.rows(_wall_ms(), changed_only=False)
     nodes = {node.plan.name: node for node in supervisor.nodes}
     for row in rows:
         rtts = rtts_of(nodes[row["from"]])
@@ -128,7 +168,7 @@ def rtts_of(node: NodeRun) -> dict[str, float | None]:
 
 def isolated(supervisor: Supervisor) -> dict[str, float]:
     """Return the nodes of which every link is cut, and for how many seconds."""
-    now_ms = wall_ms()
+    now_ms = _wall_ms()
     rows = supervisor.links.rows(now_ms, changed_only=True)
     found = {}
     others = len(supervisor.nodes) - 1
@@ -179,3 +219,7 @@ def _what(links: Links, request: Json, pairs: Sequence[Pair]) -> str:
 
 def _texts(request: Json, name: str) -> list[str]:
     return [str(text) for text in request.get(name) or ()]
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from p2pnode.net.links.profile import LinkProfile
-from p2pnode.net.links.shim import LinkState
+from p2pnode.errors import UsageError
+from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.shim import LinkState
 from p2pnode.ports import PeerId
-from testnet.supervise.noderun import UnknownNodeError, WrongStateError
+from testnet.supervise.noderun import UnknownNodeError
 
 Pair: TypeAlias = tuple[str, str]
 """(sender, receiver)."""
@@ -22,7 +23,7 @@ UNDO_MAX: Final = 100
 """Cuts that can be undone one after the other."""
 
 
-class NotALinkError(WrongStateError):
+class NotALinkError(UsageError):
     """A request names no link."""
 
 

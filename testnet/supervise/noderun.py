@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import trio
 
 from p2pnode.client import NodeClient
-from p2pnode.errors import P2PNodeError
+from p2pnode.errors import P2PNodeError, UsageError
 from p2pnode.node.status import NodeStatus
 from testnet.launch.launcher import Process
 from testnet.prepare import NodePlan
 from testnet.supervise.summary import Cost
 
+ENDING: Final = {
+    int(number): number.name.removeprefix("SIG")
+    for number in (
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGABRT,
+        signal.SIGKILL,
+        signal.SIGSEGV,
+        signal.SIGTERM,
+    )
+}
+"""Names of the signals that end a node, by number. It does not hear SIGINT, which a terminal sends
+to everybody; after another one there would be no end to wait for."""
 
-class UnknownNodeError(P2PNodeError):
+
+class UnknownNodeError(UsageError):
     """A request names a node that does not exist."""
 
     def __init__(self, name: str, known: list[str]) -> None:
         super().__init__(f"no node {name!r}; there are: {', '.join(known)}")
+
+
+class NotEndingError(UsageError):
+    """A signal does not end a node."""
+
+    def __init__(self, number: int) -> None:
+        known = ", ".join(f"{name} ({n})" for n, name in ENDING.items())
+        super().__init__(f"signal {number} does not end a node; these do: {known}")
+        self.number = number
 
 
 class WrongStateError(P2PNodeError):
@@ -83,6 +108,38 @@ class NodeRun:
         """It follows the chain."""
         running = self.state is NodeState.RUNNING
         return running and self.status is not None and self.status.ready
+
+
+def require(node: NodeRun, command: str, number: int = signal.SIGKILL) -> None:
+    """Refuse what can't be done to a node in its state.
+
+    Args:
+        node: The node.
+        command: kill, pause, resume or restart.
+        number: Of the signal that kills.
+
+    Raises:
+        WrongStateError: It can't be done.
+        NotEndingError: The signal ends no node.
+    """
+    if number not in ENDING:
+        raise NotEndingError(number)
+    if why_not := objection(command, node.plan.name, node.state):
+        raise WrongStateError(why_not)
+
+
+def objection(command: str, name: str, state: NodeState) -> str:
+    """Return why something can't be done to a node in a state; empty when it can."""
+    is_there = state in (NodeState.STARTING, NodeState.RUNNING, NodeState.PAUSED)
+    match command:
+        case "resume" if state is not NodeState.PAUSED:
+            way = "" if is_there else f"; `testnet restart {name}` starts it"
+            return f"{name} is {state}, not paused{way}"
+        case "pause" if state is NodeState.PAUSED:
+            return f"{name} is paused already"
+        case "kill" | "pause" if not is_there:
+            return f"{name} does not run ({state})"
+    return ""
 
 
 def running(node: NodeRun) -> Process:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,8 +21,7 @@ import trio
 
 from p2pnode.client import ClientError, NodeClient
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.links.shim import links_to_json
-from p2pnode.telemetry.clock import wall_ms
+from p2pnode.net.shim import links_to_json
 from testnet.folder import Folder, Manifest, NodeEntry, signal_process, started_s, write_manifest
 from testnet.launch.launcher import Launcher, Process, Request
 from testnet.load.options import LoadOptions
@@ -36,6 +36,7 @@ from testnet.supervise.noderun import (
     NotReadyError,
     UnknownNodeError,
     WrongStateError,
+    require,
     running,
     why_not_ready,
 )
@@ -206,8 +207,15 @@ class Supervisor:
         raise UnknownNodeError(name, [node.plan.name for node in self.nodes])
 
     async def kill(self, name: str, number: int = signal.SIGKILL) -> NodeRun:
-        """End a node's process, as a crash would (or as SIGTERM asks for)."""
+        """End a node's process, as a crash would (or as SIGTERM asks for).
+
+        Raises:
+            UnknownNodeError: There is no such node.
+            WrongStateError: It does not run.
+            NotEndingError: The signal ends no process.
+        """
         node = self.node(name)
+        require(node, "kill", number)
         process = running(node)
         node.become(NodeState.KILLED)
         signal_process(process.pid, process.started, number)
@@ -231,6 +239,7 @@ class Supervisor:
     def pause(self, name: str) -> NodeRun:
         """Stop a node's process where it stands."""
         node = self.node(name)
+        require(node, "pause")
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGSTOP)
         node.become(NodeState.PAUSED)
@@ -239,8 +248,7 @@ class Supervisor:
     def resume(self, name: str) -> NodeRun:
         """Let a paused node go on."""
         node = self.node(name)
-        if node.state is not NodeState.PAUSED:
-            raise WrongStateError(f"{node.plan.name} is {node.state}, not paused")
+        require(node, "resume")
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGCONT)
         node.become(NodeState.RUNNING)
@@ -566,7 +574,7 @@ class Supervisor:
             pid=os.getpid(),
             started=self._pid_started,
             helpers=((self._launcher.pid, self._launcher.started),),
-            links=tuple(self.links.rows(wall_ms(), changed_only=True)),
+            links=tuple(self.links.rows(_wall_ms(), changed_only=True)),
         )
         write_manifest(self.folder, manifest)
 
@@ -586,6 +594,10 @@ def last_error(lines: Sequence[str]) -> str:
     bare = [text for line in lines if (text := line.strip(_FRAME + "-"))]
     errors = [text for text in bare if _ERROR_LINE.match(text)]
     return (errors or bare or [""])[-1]
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _ignore(text: str) -> None:

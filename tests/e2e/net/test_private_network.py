@@ -9,8 +9,7 @@ import trio
 
 from p2pnode.net.libp2p import Libp2pNetwork
 from p2pnode.ports import FrameReceived, Lane, PeerConnected
-from testnet.prepare import free_ports
-from tests.e2e.net.libp2p_helpers import address_of, network
+from tests.e2e.net.libp2p_helpers import address_of, free_ports, network
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 

@@ -10,8 +10,7 @@ import trio
 from p2pnode.net.config import NetworkConfigError
 from p2pnode.net.libp2p.host import ListenError
 from p2pnode.ports import PeerConnected, PeerLost
-from testnet.prepare import free_ports
-from tests.e2e.net.libp2p_helpers import network
+from tests.e2e.net.libp2p_helpers import free_ports, network
 from tests.unit.net.network_contract import take, until
 
 

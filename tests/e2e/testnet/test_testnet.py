@@ -168,7 +168,9 @@ def test_commands_reach_a_detached_testnet_until_it_is_down(driver: Driver, tmp_
     status = driver.json("wait", "--height", str(report["height_max"]))
     assert [node["name"] for node in status["nodes"]] == ["node0", "node1"]
     assert '"block_finalized"' in driver.run("logs", "--json", "-n", "50").stdout
-    assert driver.run("kill", "node7").returncode == 1
+    assert driver.run("kill", "node7").returncode == 2
+    refused = driver.run("resume", "node0", "1")
+    assert (refused.returncode, refused.stderr) == (1, "error: node0 is running, not paused\n")
     down = driver.run("down")
     assert "stopped calm (node0, node1)" in down.stderr
     assert not (driver.folder / ".testnet/calm").exists()

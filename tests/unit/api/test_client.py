@@ -13,8 +13,7 @@ from p2pnode.client import (
     NotANodeError,
     SubscriptionClosedError,
 )
-from p2pnode.node.answers import TransactionState
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import NodeStatus, TransactionState
 from tests.unit.api.fake_node import FakeNode, block, served
 from tests.unit.node.statuses import STATUS, status
 

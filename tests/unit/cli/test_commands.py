@@ -15,7 +15,7 @@ from p2pnode.cli.rpc import parameters
 from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
-from p2pnode.node.answers import TransactionState, TransactionStatus
+from p2pnode.node.status import TransactionState, TransactionStatus
 from p2pnode.types.transaction import decode_transaction
 from tests.unit.api.fake_node import FakeNode, block, served
 from tests.unit.cli.test_main import Run
@@ -75,8 +75,10 @@ async def test_status_watch_prints_a_line_again_and_again_until_interrupted() ->
     assert "↓" in lines[1]
 
 
-def test_a_time_without_a_unit_is_usage() -> None:
-    assert Run("status", "--interval", "5").code == ExitCode.USAGE
+def test_a_time_without_a_unit_is_usage_and_asks_for_the_unit() -> None:
+    run = Run("status", "--interval", "5")
+    assert run.code == ExitCode.USAGE
+    assert "5 what? write 5s, 5m or 5ms" in run.err
 
 
 async def test_the_node_of_the_folder_is_found_by_its_endpoint_file(tmp_path: Path) -> None:
@@ -167,15 +169,35 @@ async def test_a_refused_transfer_says_why(key_file: Path) -> None:
     assert "at most 20000 allowed" in run.err
 
 
-@pytest.mark.parametrize("extra", [["--amount", "-1"], ["--amount", str(1 << 128)]])
+@pytest.mark.parametrize("amount", ["-1", "0", "x", str(1 << 128)])
 async def test_a_transfer_that_can_not_be_is_refused_before_it_is_sent(
-    key_file: Path, extra: list[str]
+    key_file: Path, amount: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     node = FakeNode()
-    run = await against(node, "tx", "send", "--from", str(key_file), "--to", "ab" * 32, *extra)
-    assert run.code == ExitCode.FAILED
-    assert run.err.startswith("error: ")
+    argv = ("tx", "send", "--from", str(key_file), "--to", "ab" * 32, "--amount", amount)
+    run = await against(node, *argv)
+    assert run.code == ExitCode.USAGE
+    assert f"--amount: '{amount}': an integer from 1 to 2^128-1" in capsys.readouterr().err
     assert node.submitted == []
+
+
+@pytest.mark.parametrize("missing", ["--from", "--to"])
+async def test_a_missing_key_file_is_usage_and_says_how_to_make_one(
+    key_file: Path, tmp_path: Path, missing: str
+) -> None:
+    files = {"--from": str(key_file), "--to": str(key_file), missing: str(tmp_path / "no.key")}
+    named = [word for pair in files.items() for word in pair]
+    run = await against(FakeNode(), "tx", "send", "--amount", "1", *named)
+    assert run.code == ExitCode.USAGE
+    assert str(tmp_path / "no.key") in run.err
+    assert "p2pnode keys generate" in run.err
+
+
+@pytest.mark.parametrize("name", ["node0", "127.0.0.1", "host/path"])
+def test_a_node_that_is_named_and_not_addressed_is_usage(name: str) -> None:
+    run = Run("status", "--node", name)
+    assert run.code == ExitCode.USAGE
+    assert f"{name!r} is no address of a node's API" in run.err
 
 
 async def test_a_transaction_is_shown_by_its_id() -> None:
@@ -198,7 +220,7 @@ async def test_an_account_is_named_by_address_or_key_file(key_file: Path) -> Non
     assert json.loads(run.out)["address"] == address_of(public).hex()
     assert str(1 << 100) in (await against(FakeNode(), "account", "ab" * 32)).out
     bad = await against(FakeNode(), "account", "abc")
-    assert bad.code == ExitCode.FAILED
+    assert bad.code == ExitCode.USAGE
     assert "64 hex digits" in bad.err
 
 

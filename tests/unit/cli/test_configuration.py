@@ -45,7 +45,7 @@ def test_without_a_file_the_rest_is_shown(tmp_path: Path) -> None:
 def test_a_wrong_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p2pnode.toml").write_text("nmae = 1\n")
     run = Run("config", "show", "--data", str(tmp_path))
-    assert (run.code, "did you mean 'name'" in run.err) == (ExitCode.FAILED, True)
+    assert (run.code, "did you mean 'name'" in run.err) == (ExitCode.USAGE, True)
 
 
 def test_the_sample_is_printed() -> None:

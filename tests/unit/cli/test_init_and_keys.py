@@ -87,7 +87,7 @@ def test_init_without_a_chain_says_what_to_hand_over(tmp_path: Path) -> None:
 
 def test_init_refuses_an_engine_nobody_has_and_writes_nothing(tmp_path: Path) -> None:
     run = Run("init", "--single", "--engine", "nope", "--data", str(tmp_path / "n"))
-    assert run.code == ExitCode.FAILED
+    assert run.code == ExitCode.USAGE
     assert "'nope'; there are: " in run.err
     assert not (tmp_path / "n").exists()
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode, exit_codes_help
 from p2pnode.cli.main import main, make_parser
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
+from testnet.cli.main import main as main_of_testnet
 
 
 class Run:
@@ -56,6 +58,40 @@ def test_a_mistake_in_the_arguments_is_usage(
     assert shown.out == ""
     assert shown.err.startswith("error: ")
     assert "--help" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["stauts"], "status"),
+        (["status", "--intervall", "5s"], "--interval"),
+        (["keys", "gen"], "generate"),
+    ],
+)
+@pytest.mark.parametrize("program", [main, main_of_testnet])
+def test_a_mistyped_command_or_flag_is_answered_with_the_nearest(
+    program: Callable[[list[str]], int],
+    argv: list[str],
+    meant: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if program is main_of_testnet and argv[0] == "keys":
+        argv, meant = ["expl"], "explain"
+    assert program(argv) == ExitCode.USAGE
+    assert f"; did you mean {meant}?\n" in capsys.readouterr().err
+
+
+def test_a_command_like_no_other_gets_no_wild_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["xyzzy"]) == ExitCode.USAGE
+    assert capsys.readouterr().err == "error: no command 'xyzzy'\nmore: p2pnode --help\n"
+
+
+@pytest.mark.parametrize("program", [main, main_of_testnet])
+def test_version_is_a_flag_of_both_programs_too(
+    program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out.splitlines() == Run("version").out.splitlines()[:1]
 
 
 @pytest.mark.parametrize("command", ["keys", "tx", "store", "log", "admin", "service", "config"])
@@ -118,6 +154,8 @@ def raising(error: BaseException) -> object:
     ("error", "code"),
     [
         (ConfigError("bad"), ExitCode.FAILED),
+        (UsageError("bad"), ExitCode.USAGE),
+        (ExceptionGroup("tasks", [UsageError("bad")]), ExitCode.USAGE),
         (ExceptionGroup("tasks", [ConfigError("bad")]), ExitCode.FAILED),
         (BaseExceptionGroup("tasks", [KeyboardInterrupt()]), ExitCode.INTERRUPTED),
         (ExceptionGroup("t", [ConfigError("bad"), ZeroDivisionError()]), ExitCode.NODE_CRASHED),
@@ -131,7 +169,7 @@ def test_how_a_command_ends_decides_the_exit_code(
     run = Run("version")
     assert run.code == code
     assert ("Traceback" in run.err) == (code is ExitCode.NODE_CRASHED)
-    if code is ExitCode.FAILED:
+    if code in (ExitCode.FAILED, ExitCode.USAGE):
         assert run.err == "error: bad\n"
 
 

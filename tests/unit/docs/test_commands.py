@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pnode.cli.exit_codes import exit_codes_help
 from p2pnode.cli.main import make_parser as node_parser
 from testnet.cli import main as testnet_cli
 from testnet.sim.command import make_parser as sim_parser
@@ -44,6 +45,12 @@ def test_a_command_with_a_mistake_is_noticed() -> None:
     assert complaint("p2pnode tx send --to 00")
     assert complaint("testnet sim --sede 7")
     assert not complaint("testnet up --validators 4 | head  # four of them")
+
+
+def test_every_exit_code_has_its_row_and_its_meaning() -> None:
+    page = (DOCS / "exit-codes.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([0-9]+) \| ([^|]+) \|", page, re.MULTILINE))
+    assert " · ".join(f"{code} {meaning}" for code, meaning in rows.items()) in exit_codes_help()
 
 
 def test_the_tutorial_shows_commands_on_every_page() -> None:

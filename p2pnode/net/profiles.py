@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-from p2pnode.errors import ConfigError
+from p2pnode.errors import ConfigError, UsageError
 
 AWS: Final = "aws:"
 """Begins the names of links between regions: `aws:<from>-<to>`."""
@@ -24,7 +24,7 @@ class LinkProfileError(ConfigError):
     """The numbers of a link contradict each other."""
 
 
-class UnknownProfileError(ConfigError):
+class UnknownProfileError(UsageError):
     """No link has that name."""
 
     def __init__(self, name: str, known: str) -> None:
@@ -148,7 +148,7 @@ def aws_latencies_ms() -> Mapping[tuple[str, str], float]:
 
     The matrix is the one of CometBFT's end-to-end tests.
     """
-    text = files("p2pnode.net.links").joinpath("aws_one_way_latency_ms.csv").read_text("ascii")
+    text = files("p2pnode.net").joinpath("aws_one_way_latency_ms.csv").read_text("ascii")
     head, *rows = csv.reader(text.splitlines())
     return {
         (row[0].lower(), to.lower()): float(value)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.net.links.profile import LinkProfile
-from p2pnode.net.links.schedule import (
+from p2pnode.net.faults import (
     PIECE_BYTES_MAX,
     QUEUE_BYTES_MAX,
     QUEUE_BYTES_MIN,
@@ -13,6 +12,7 @@ from p2pnode.net.links.schedule import (
     SEGMENT_BYTES,
     LinkSchedule,
 )
+from p2pnode.net.profiles import LinkProfile
 
 
 def never() -> float:

@@ -1,0 +1,149 @@
+"""The parts of a node's status: consensus, availability, shards, machine.
+
+Plain data like p2pnode/node/status.py, which holds them. Everything has a default: a node says what
+it knows, and a client of a newer or older one reads what it understands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pnode.consensus.standing import VIEWS_MAX as VIEWS_MAX
+from p2pnode.consensus.standing import SkipReason as SkipReason
+from p2pnode.consensus.standing import ViewOutcome as ViewOutcome
+from p2pnode.consensus.standing import ViewRow as ViewRow
+from p2pnode.consensus.standing import VoteCount as VoteCount
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSeen:
+    """A validator, as this node sees it."""
+
+    index: int
+    power: int
+    name: str = ""
+    """The operator's name where known, else `validator <index>`."""
+    peer: str = ""
+    """Its node's peer id (base58)."""
+    own: bool = False
+    connected: bool = False
+    """This node is connected to it, or is it."""
+    heard_s: float | None = None
+    """Time since its last valid consensus message came here; None when none ever did."""
+    view: int | None = None
+    """Newest view it is known to be in."""
+    height: int | None = None
+    """Newest height it is known to have."""
+    clock_ms: int | None = None
+    """How far its clock is ahead of this node's, by the times in its final payloads, within some
+    100 ms; None when too few are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusStatus:
+    """The engine at one moment."""
+
+    height: int = 0
+    """Height being decided: the newest final one, plus 1."""
+    view: int = 0
+    view_age_s: float = 0.0
+    """Time since this node entered the view."""
+    proposer: int | None = None
+    """Index of the view's proposer."""
+    proposal_seen: bool = False
+    """Its proposal has come here."""
+    timer_s: float | None = None
+    """Length of the timer after which this node gives the view up; None when none runs."""
+    timer_left_s: float | None = None
+    delta_s: float | None = None
+    """The message delay the engine assumes at the moment."""
+    delta_max_s: float | None = None
+    """The most it will ever assume."""
+    demand: bool = False
+    """There is something to propose; without it no view timer runs and nothing is wrong."""
+    demand_s: float | None = None
+    """For so long; None when there is none."""
+    quorum: int = 0
+    """Voting power that a certificate needs."""
+    power_total: int = 0
+    votes: tuple[VoteCount, ...] = ()
+    """Of the current view."""
+    recent: tuple[ViewRow, ...] = ()
+    """The last views, oldest first; the last of them is the current one."""
+    validators: tuple[ValidatorSeen, ...] = ()
+    """The epoch's set, in its order."""
+    waiting: str = ""
+    """What this node itself lacks to vote, such as `payload 3f2a… of node2`; empty for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityStatus:
+    """Batches as this node keeps them."""
+
+    scheme: str = ""
+    rows_count: int = 0
+    """Rows stored; a whole batch counts as one where the scheme does not code."""
+    batches_count: int = 0
+    """Batches kept."""
+    held_bytes: int = 0
+    unordered_count: int = 0
+    """Kept and in no final block yet."""
+    own_pending_count: int = 0
+    """Batches of this node that wait for their certificate."""
+    certified_count: int = 0
+    """Batches of this node certified since start."""
+    given_up_count: int = 0
+    """Batches of this node given up since start."""
+    equivocations_count: int = 0
+    """Collators caught with two batches of one number since start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """A shard and who runs it."""
+
+    uid: int
+    """0 is the system shard."""
+    first: str = ""
+    """Lowest address of its range, hex; empty for the system shard."""
+    last: str = ""
+    executors: tuple[int, ...] = ()
+    """Validator indices."""
+    own: bool = False
+    """This node executes it."""
+    executed_height: int = 0
+    certified_height: int = 0
+    accounts_count: int = 0
+    transactions_count: int = 0
+    """Executed by this node since start."""
+    receipts_waiting: int = 0
+    """Outboxes of other shards not consumed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """The process and the machine under it."""
+
+    uptime_s: float = 0.0
+    """Of the process."""
+    cores_count: int = 0
+    load_1m: float | None = None
+    memory_total_bytes: int = 0
+    memory_free_bytes: int = 0
+    disk_free_bytes: int | None = None
+    """Where the node's folder is."""
+    disk_used_bytes: int = 0
+    """By the node's folder."""
+    disk_written_bytes: int | None = None
+    """By the process since start."""
+    temperature_c: float | None = None
+    """Of the processor; None where the machine does not tell."""
+    throttled: str = ""
+    """What slows the machine down (`under-voltage`, `frequency capped`, …); empty for nothing."""
+    lateness_p99_ms: float | None = None
+    """How late the event loop ran its tasks, 99th percentile of the last minute."""
+    threads_count: int = 0
+    files_count: int = 0
+    """Open file descriptors."""
+    storage_error: str = ""
+    """Why the disk refuses writes, such as `No space left on device`; empty when it does not."""
