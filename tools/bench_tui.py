@@ -4,8 +4,8 @@
 
 A node's status stream is scripted (a status a second, five blocks a second, log lines, as JSON, the
 way they come); each frame folds what came since the one before, draws, and paints the difference.
-`share` is what frames alone take of a core at the frames per second given. For the whole process,
-attach one to a testnet under load and look at its CPU seconds: --pid PID --for 60.
+`share` is what frames alone take of a core at the frames per second given. bench_tui_live.py looks
+at whole processes; --pid PID --for 60 at one that runs already.
 """
 
 from __future__ import annotations

@@ -301,6 +301,9 @@ def _add_screen(parser: Parser) -> None:
     parser.add_argument(
         "--theme", choices=("dark", "light", "none"), help="default: what the terminal says"
     )
+    parser.add_argument(
+        "--stats", metavar="FILE", help="at the end, write what showing it has cost, as JSON"
+    )
 
 
 def _add_keys(group: Actions, parents: list[Parser]) -> None:

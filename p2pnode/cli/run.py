@@ -57,11 +57,11 @@ def run(arguments: Namespace, console: Console) -> int:
         raise NoGenesisError(config.genesis_path)
     if not arguments.tui:
         return trio.run(_run, config, console, Asked(arguments))
-    from p2pnode.cli.tui import Inside, wrong_fps
+    from p2pnode.cli.tui import Inside, wrong_flags
     from p2pnode.tui.program import INSTEAD
     from p2pnode.tui.terminal import own_device
 
-    if wrong := wrong_fps(arguments):
+    if wrong := wrong_flags(arguments):
         console.error(wrong)
         return ExitCode.USAGE
     # Before the node starts, which takes seconds.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import traceback
 from argparse import Namespace
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -15,6 +17,7 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import SOCKET_NAME, data_dir, node_url
 from p2pnode.node.config import NodeConfig
 from p2pnode.tui.app import AppOptions
+from p2pnode.tui.meter import AppStatistics
 from p2pnode.tui.model import Admin, ScreenName
 from p2pnode.tui.program import make_program, show
 from p2pnode.tui.theme import Background
@@ -24,7 +27,7 @@ FPS_MIN, FPS_MAX = 0.5, 30.0
 
 def tui(arguments: Namespace, console: Console) -> int:
     """Show a node until the person quits; the node goes on."""
-    if wrong := wrong_fps(arguments):
+    if wrong := wrong_flags(arguments):
         console.error(wrong)
         return ExitCode.USAGE
     program = make_program(
@@ -32,7 +35,7 @@ def tui(arguments: Namespace, console: Console) -> int:
         admin=_admin(arguments),
         screen=ScreenName(arguments.screen),
     )
-    return trio.run(show, program, options(arguments))
+    return trio.run(show, program, options(arguments, console))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Inside:
         program = make_program(
             url, admin=admin_of(folder), screen=ScreenName(self.arguments.screen), inside=True
         )
-        wanted = replace(options(self.arguments), signals=(), suspends=False)
+        wanted = replace(options(self.arguments, self.console), signals=(), suspends=False)
         try:
             await show(program, wanted)
         except Exception as error:
@@ -68,21 +71,42 @@ class Inside:
         return True
 
 
-def options(arguments: Namespace) -> AppOptions:
+def options(arguments: Namespace, console: Console) -> AppOptions:
     """Return how flags want the terminal used."""
     theme: str | None = arguments.theme
+    stats: str | None = arguments.stats
     return AppOptions(
         frames_per_s=arguments.fps,
         background=None if theme is None else Background(theme),
         ascii=arguments.ascii,
+        report=None if stats is None else partial(_write, Path(stats), console),
     )
 
 
-def wrong_fps(arguments: Namespace) -> str:
-    """Return what is wrong with --fps; empty for nothing."""
-    if FPS_MIN <= arguments.fps <= FPS_MAX:
-        return ""
-    return f"--fps {arguments.fps:g}: {FPS_MIN:g} to {FPS_MAX:g} expected"
+def wrong_flags(arguments: Namespace) -> str:
+    """Return what is wrong with --fps or --stats; empty for nothing."""
+    if not FPS_MIN <= arguments.fps <= FPS_MAX:
+        return f"--fps {arguments.fps:g}: {FPS_MIN:g} to {FPS_MAX:g} expected"
+    if arguments.stats is not None:
+        # Now, not when the program has ended and what it has counted would be lost.
+        try:
+            Path(arguments.stats).write_text("")
+        except OSError as error:
+            return f"--stats {arguments.stats}: {error.strerror}"
+    return ""
+
+
+def _write(path: Path, console: Console, statistics: AppStatistics) -> None:
+    """Leave what showing a program has cost, as JSON."""
+    found = {
+        **asdict(statistics),
+        "cpu": statistics.cpu,
+        "frame_bytes": statistics.frame_bytes,
+    }
+    try:
+        path.write_text(f"{json.dumps(found)}\n")
+    except OSError as error:
+        console.error(f"--stats {path}: {error.strerror}")
 
 
 def admin_of(folder: Path) -> Admin:

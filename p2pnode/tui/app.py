@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeAlias, TypeVar
@@ -17,6 +18,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 import trio
 
 from p2pnode.tui.keys import Key, KeyParser, Paste, Reply
+from p2pnode.tui.meter import AppStatistics, Meter
 from p2pnode.tui.paint import Painter
 from p2pnode.tui.terminal import Terminal, TerminalGoneError, open_terminal
 from p2pnode.tui.text import Lines, Size
@@ -35,6 +37,8 @@ RESIZE_S: Final = 0.05
 """Silence after which a terminal has its new size: a window that is dragged has many."""
 KEY_FRAME_S: Final = 0.03
 """Least time between frames even for keys: one held down repeats."""
+COST_S: Final = 1.0
+"""The program is told what it costs this often."""
 COPY_BYTES_MAX: Final = 4096
 ACTIONS_MAX: Final = 16
 """Most actions under way; more are dropped."""
@@ -52,6 +56,8 @@ class Tick:
 
     now_s: float
     """Monotonic."""
+    cost: AppStatistics | None = None
+    """What showing the program has cost; now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +129,8 @@ class AppOptions:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     path: str | None = None
     """The terminal's device; None: the one that is stdin and stdout."""
-
-
-@dataclass(frozen=True, slots=True)
-class AppStatistics:
-    """What running a program has cost."""
-
-    frames_count: int
-    """Frames that changed something on the screen."""
-    written_bytes: int
+    report: Callable[[AppStatistics], None] | None = None
+    """Gets what showing the program has cost, however it ends."""
 
 
 async def run(program: Program[M], options: AppOptions) -> int:
@@ -157,6 +156,7 @@ class _App(Generic[M]):
         self._terminal = terminal
         self._value = program.begin
         self._painter = Painter(self._theme())
+        self._meter = Meter(trio.current_time())
         self._drawn: object = None
         self._changed = trio.Event()
         self._urgent = trio.Event()
@@ -174,6 +174,9 @@ class _App(Generic[M]):
                     self._nursery.start_soon(feed, self._post)
         except* TerminalGoneError:
             self._code = 128 + signal.SIGHUP
+        finally:
+            if self._options.report is not None:
+                self._options.report(self._meter.statistics(trio.current_time()))
         assert self._code is not None
         return self._code
 
@@ -232,7 +235,10 @@ class _App(Generic[M]):
         if isinstance(typed, Reply):
             self._answered(typed)
             return
+        before = self._value
         self._post(typed)
+        if self._value is not before:
+            self._meter.key(trio.current_time())
         self._urgent.set()
 
     def _answered(self, reply: Reply) -> None:
@@ -247,8 +253,14 @@ class _App(Generic[M]):
 
     async def _tick(self) -> None:
         period_s = 1 / self._options.frames_per_s
+        told_s = trio.current_time()
         while True:
-            self._post(Tick(trio.current_time()))
+            now_s, cost = trio.current_time(), None
+            if now_s - told_s >= COST_S:
+                told_s, cost = now_s, self._meter.statistics(now_s)
+            self._post(Tick(now_s, cost))
+            if self._value is self._drawn:
+                self._meter.quiet(now_s)
             await trio.sleep(period_s)
 
     async def _signals(self) -> None:
@@ -260,6 +272,7 @@ class _App(Generic[M]):
                 elif number == signal.SIGCONT:
                     # However it was stopped: the shell has set the terminal for itself since.
                     self._terminal.take()
+                    self._meter.quiet(trio.current_time())
                     self._repaint()
                 elif number == signal.SIGTSTP:
                     if self._may_stop():
@@ -304,10 +317,12 @@ class _App(Generic[M]):
 
     async def _frame(self) -> None:
         value, size = self._value, self._terminal.size()
+        key_s, begin_s = self._meter.begun(), time.perf_counter()
         frame = self._painter.paint(self._program.view(value, size), size)
+        drawing_s = time.perf_counter() - begin_s
         self._drawn = value
-        if frame:
-            await self._terminal.write(frame)
+        size_bytes = await self._terminal.write(frame) if frame else 0
+        self._meter.shown(key_s, drawing_s, size_bytes, trio.current_time())
 
 
 def clipboard(text: str) -> str:

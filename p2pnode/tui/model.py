@@ -12,6 +12,7 @@ from typing import Final
 from p2pnode.node.details import ViewRow
 from p2pnode.node.status import BlockEvent, NodeStatus, PeerRow
 from p2pnode.telemetry.ring import LogRecord
+from p2pnode.tui.meter import AppStatistics
 
 HISTORY_MAX: Final = 240
 """Seconds in a sparkline."""
@@ -178,6 +179,8 @@ class Model:
     """The node runs in this process: quitting stops it."""
     offset_s: int = 0
     """Of local time to UTC."""
+    cost: AppStatistics | None = None
+    """What showing all this has cost so far."""
 
     @property
     def shown(self) -> Data:

@@ -125,15 +125,17 @@ class Terminal:
             raise TerminalGoneError
         return bytes(data)
 
-    async def write(self, text: str) -> None:
-        """Write a frame; waits while the terminal takes nothing.
+    async def write(self, text: str) -> int:
+        """Write a frame; waits while the terminal takes nothing. Returns the frame's bytes.
 
         Raises:
             TerminalGoneError: It never will again.
         """
+        data = text.encode("utf-8", "replace")
         try:
             async with self._lock:
-                await self._stream.send_all(text.encode("utf-8", "replace"))
+                await self._stream.send_all(data)
+            return len(data)
         except (trio.BrokenResourceError, OSError):
             raise TerminalGoneError from None
 

@@ -11,6 +11,7 @@ from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Copy, Quit, Repaint, Suspend, Tick, Wish, last
 from p2pnode.tui.keys import Key, Paste
+from p2pnode.tui.meter import AppStatistics
 from p2pnode.tui.model import (
     BLOCKS_MAX,
     FILTER_MAX,
@@ -56,8 +57,8 @@ def update(model: Model, event: object) -> Step:
             return _key(model, event)
         case Paste(text):
             return _paste(model, text), ()
-        case Tick(now_s):
-            return _tick(model, now_s), ()
+        case Tick(now_s, cost):
+            return _tick(model, now_s, cost), ()
         case Done(text, failed):
             return _toast(model, text, "bar_bad" if failed else "bar_good"), ()
         case _:
@@ -184,14 +185,14 @@ def _with_log(model: Model, records: tuple[LogRecord, ...]) -> Model:
     return changed
 
 
-def _tick(model: Model, now_s: float) -> Model:
+def _tick(model: Model, now_s: float, cost: AppStatistics | None) -> Model:
     toast = model.ui.toast
     if toast is not None and now_s >= toast.until_s:
         model = replace(model, ui=replace(model.ui, toast=None))
     if model.ui.paused is not None:
         # Nothing moves while paused; only a lost node is told.
         return model if model.link.state is LinkState.LIVE else replace(model, now_s=now_s)
-    return replace(model, now_s=now_s)
+    return replace(model, now_s=now_s, cost=cost or model.cost)
 
 
 # --- keys -----------------------------------------------------------------------------------------

@@ -245,6 +245,7 @@ def _add_tui(commands: Actions, parents: list[Parser]) -> None:
     tui.add_argument("--fps", type=float, default=4.0, metavar="N", help="most frames a second")
     tui.add_argument("--theme", choices=("dark", "light", "none"), help="found out by default")
     tui.add_argument("--ascii", action="store_true", default=None, help="no other characters")
+    tui.add_argument("--stats", metavar="FILE", help="at the end, write what it has cost, as JSON")
 
 
 def _rate(text: str) -> float:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import trio
 
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.cli.tui import wrong_fps
+from p2pnode.cli.tui import options, wrong_flags
 from p2pnode.errors import ConfigError
-from p2pnode.tui.app import AppOptions
-from p2pnode.tui.theme import Background
 from testnet.cli.request import NotRunningError
 from testnet.console.app import INSTEAD, show
 from testnet.console.model import Screen
@@ -20,19 +19,13 @@ from testnet.folder import find, runs
 
 def tui(arguments: Any, console: Console) -> int:
     """Show a testnet until the person quits; the testnet goes on."""
-    if wrong := wrong_fps(arguments):
+    if wrong := wrong_flags(arguments):
         raise ConfigError(wrong)
     folder = find(arguments.name)
     if not runs(folder):
         raise NotRunningError(folder.name)
-    theme: str | None = arguments.theme
-    options = AppOptions(
-        instead=INSTEAD,
-        frames_per_s=arguments.fps,
-        background=None if theme is None else Background(theme),
-        ascii=arguments.ascii,
-    )
-    code, ended = trio.run(show, folder, Screen(arguments.screen), options)
+    wanted = replace(options(arguments, console), instead=INSTEAD)
+    code, ended = trio.run(show, folder, Screen(arguments.screen), wanted)
     if ended:
         console.say(f"testnet {folder.name} has ended; files: {folder.path}/")
         console.next("testnet up", "testnet down")

@@ -84,5 +84,6 @@ async def open_pty(width: int = 80, height: int = 24) -> AsyncIterator[Pty]:
         try:
             yield pty
         finally:
-            nursery.cancel_scope.cancel()
+            # First: in a cancelled scope this would raise, and what a test has raised be lost.
             await pty.aclose()
+            nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2pnode.node.status import NodeStatus
+from p2pnode.tui.meter import AppStatistics
 from p2pnode.tui.model import Model
 from p2pnode.tui.screens.common import (
     count,
@@ -19,6 +20,8 @@ from p2pnode.tui.update import executed_count
 from p2pnode.tui.widgets import bar, heading, label, plot
 
 LABEL = 15
+SLOW_MS = 500.0
+"""Gaps between frames longer than this are felt."""
 HOT_C = 70.0
 THROTTLES_C = 80.0
 """Where a Raspberry Pi slows down."""
@@ -30,6 +33,8 @@ def device(model: Model, room: Size) -> list[Line]:
     assert status is not None
     width, height = room
     lines = [heading("process", width), *_process(model, status, width)]
+    if model.cost is not None:
+        lines.append(_this_screen(model.cost, inside=model.inside))
     lines += [heading("machine", width), *_machine(status, width)]
     samples = model.shown.samples
     left = height - len(lines)
@@ -96,6 +101,21 @@ def _process(model: Model, status: NodeStatus, width: int) -> list[Line]:
             width=LABEL,
         ),
     ]
+
+
+def _this_screen(cost: AppStatistics, *, inside: bool) -> Line:
+    """Say what looking at the node costs."""
+    late = cost.gap.p99_ms
+    style = "good" if late < SLOW_MS else "warn" if late < 4 * SLOW_MS else "bad"
+    shown: list[Span | str] = [
+        Span(f"{milliseconds(late)} from frame to frame in 99 of 100 cases", style),
+        Span(f"  {size(cost.frame_bytes)} each", "dim"),
+    ]
+    if not inside:
+        # In the node's own process, cpu and memory are those above.
+        own = f"  {percent(cost.cpu)} of a core  {size(cost.memory_bytes_max)}"
+        shown.append(Span(own, "dim"))
+    return label("this screen", *shown, width=LABEL)
 
 
 def _machine(status: NodeStatus, width: int) -> list[Line]:

@@ -5,6 +5,7 @@ import json
 import signal
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from p2pnode.keys.sealing import Passphrase
 from p2pnode.node.config import NodeConfig
 from p2pnode.service import Running
 from p2pnode.tui.app import AppOptions, Program
+from p2pnode.tui.meter import Meter
 from p2pnode.tui.model import Model
 
 RUNNING = Running("http://127.0.0.1:1", "http://127.0.0.1:1/metrics", "/ip4/127.0.0.1/tcp/2", "p")
@@ -50,6 +52,32 @@ def test_frames_per_second_have_limits() -> None:
     assert "--fps 99: 0.5 to 30 expected" in said(spoken)
 
 
+def test_statistics_that_cannot_be_written_are_refused_before_anything_is_shown(
+    tmp_path: Path,
+) -> None:
+    spoken = console()
+    path = tmp_path / "missing" / "stats.json"
+    assert main(["tui", "--node", "h:1", "--stats", str(path)], spoken) == ExitCode.USAGE
+    assert f"--stats {path}: No such file or directory" in said(spoken)
+
+
+def test_statistics_are_left_as_json_and_a_full_disk_is_told(tmp_path: Path) -> None:
+    spoken = console()
+    arguments = Namespace(fps=4.0, ascii=None, theme=None, stats=str(tmp_path / "stats.json"))
+    report = command.options(arguments, spoken).report
+    assert report is not None
+    meter = Meter(0.0)
+    meter.shown(meter.begun(), 0.002, 100, 0.25)
+    report(replace(meter.statistics(2.0), cpu_s=0.5))
+    found = json.loads((tmp_path / "stats.json").read_text())
+    assert (found["gap"]["p99_ms"], found["frame_bytes"], found["cpu"]) == (250.0, 100.0, 0.25)
+    arguments.stats = "/dev/full"
+    report = command.options(arguments, spoken).report
+    assert report is not None
+    report(meter.statistics(2.0))
+    assert "--stats /dev/full: No space left on device" in said(spoken)
+
+
 def test_the_node_is_commanded_only_when_its_folder_is_known(tmp_path: Path) -> None:
     named = command._admin(Namespace(node="http://h:1", data=None))
     assert "--data DIR" in named.why_not
@@ -77,7 +105,7 @@ async def run_inside(
 
     monkeypatch.setattr(service, "run_node", run_node)
     monkeypatch.setattr(command, "show", show)
-    arguments = Namespace(screen=3, fps=4.0, ascii=None, theme=None)
+    arguments = Namespace(screen=3, fps=4.0, ascii=None, theme=None, stats=None)
     spoken = console()
     config = NodeConfig(data_dir=tmp_path, name="n")
     with trio.fail_after(30):
