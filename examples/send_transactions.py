@@ -18,7 +18,7 @@ from p2pnode.client import NodeClient
 from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
-from p2pnode.node.status import FINAL_STATES, TransactionState
+from p2pnode.node.answers import FINAL_STATES, TransactionState
 from p2pnode.types.transaction import Transfer, sign_transaction
 
 VALID_HEIGHTS = 100

@@ -1,7 +1,7 @@
 """A client of a node's API: typed calls over JSON-RPC, in Trio or blocking.
 
 Both clients keep their connection alive. Amounts, states and rows come back as the types that the
-node itself uses (p2pnode/node/status.py).
+node itself uses (p2pnode/node/status.py, answers.py).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.node.address import short_path
-from p2pnode.node.jsonform import Amount, Json, ValueFormError, from_json
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     BLOCKS_MAX,
     AccountStatus,
     BannedRow,
     BlockEvent,
     BlockStatus,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
     SubmitOutcome,
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.node.jsonform import Amount, Json, ValueFormError, from_json
+from p2pnode.node.socket_path import short_path
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord
 
 TIMEOUT_S: Final = 10.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,18 +20,19 @@ from p2pnode.keys.records import RECORD_SIGNED, record_code
 from p2pnode.keys.sealing import Passphrase
 from p2pnode.keys.verifier import SWITCH_INTERVAL_S, ThreadVerifier
 from p2pnode.net.config import NetworkConfig, NetworkLimits
+from p2pnode.net.links.shim import LinkTable
 from p2pnode.net.network_key import read_key
-from p2pnode.net.shim import LinkTable
 from p2pnode.node.config import NodeConfig
-from p2pnode.node.details import DeviceStatus
 from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
+from p2pnode.node.peer_ids import parse_peer_id, peer_id_text
 from p2pnode.node.recovery import head_height
 from p2pnode.node.runtime import Ports
-from p2pnode.node.status import NodeStatus, parse_peer_id, peer_id_text
+from p2pnode.node.status import DeviceStatus, NodeStatus
 from p2pnode.ports import Network, PeerId
 from p2pnode.store.lmdb import LmdbStore
 from p2pnode.store.wal import open_log
+from p2pnode.telemetry.clock import SystemClock
 from p2pnode.telemetry.logging import (
     LogOptions,
     configure,
@@ -71,18 +71,6 @@ class Running:
     """Multiaddress with /p2p/, for others' bootstrap lists."""
     peer_id: str
     """Base58."""
-
-
-class SystemClock:
-    """ports.Clock of the machine."""
-
-    def now_ns(self) -> int:
-        """Monotonic nanoseconds."""
-        return time.monotonic_ns()
-
-    def wall_ms(self) -> int:
-        """Milliseconds since 1970."""
-        return time.time_ns() // 1_000_000
 
 
 async def run_node(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,8 @@ from p2pnode.crypto import peer_id_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose, derive_test_key, derive_test_stored_key
 from p2pnode.node.config import FILE_NAME, NodeConfig, render_toml
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.telemetry.clock import wall_ms
 from p2pnode.types.genesis import Genesis, chain_id
 from testnet.folder import Folder
 from testnet.genesis import funded_accounts, make_genesis
@@ -96,7 +96,7 @@ def prepare(spec: TestnetSpec, folder: Folder, recording: Trace | None = None) -
         scheme=spec.scheme,
         parameters=parameters,
         accounts=funded_accounts(spec.seed, extra),
-        time_ms=time.time_ns() // 1_000_000,
+        time_ms=wall_ms(),
     )
     genesis.validate()
     document = genesis.encode()

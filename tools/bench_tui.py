@@ -21,8 +21,9 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from p2pnode.node.answers import BlockEvent
 from p2pnode.node.jsonform import from_json, to_json
-from p2pnode.node.status import BlockEvent, NodeStatus
+from p2pnode.node.status import NodeStatus
 from p2pnode.tui.app import Tick
 from p2pnode.tui.keys import Key
 from p2pnode.tui.model import BlockCame, LogCame, Model, ScreenName, StatusCame

@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,8 +28,9 @@ import psutil
 import trio
 
 from p2pnode.crypto import SecretKey, peer_id_of
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
 from p2pnode.node.units import parse_duration
+from testnet.prepare import free_ports
 
 CHAIN: Final = hashlib.sha256(b"soak").digest()
 TOPIC: Final = "t"
@@ -115,14 +115,6 @@ async def run_node(plan: dict[str, Any]) -> None:
 
 
 # --- all of them --------------------------------------------------------------------------------
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return found
 
 
 def soak(arguments: argparse.Namespace) -> int:

@@ -26,8 +26,8 @@ from p2pnode.api.jsonrpc import Dispatcher
 from p2pnode.api.methods import ApiError, Method, method_of
 from p2pnode.api.openrpc import with_discovery
 from p2pnode.api.server import AddressInUseError, Connections
-from p2pnode.node.address import short_path
-from p2pnode.node.status import PeerRow
+from p2pnode.node.answers import PeerRow
+from p2pnode.node.socket_path import short_path
 from p2pnode.telemetry.logging import LEVELS
 
 FILE_NAME: Final = "admin.sock"

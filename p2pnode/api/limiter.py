@@ -8,6 +8,8 @@ from typing import Final
 import trio
 from starlette.types import Scope
 
+from p2pnode.net.rates import TokenBucket
+
 STATE_KEY: Final = "limiter"
 """Where a connection's limiter is in the state of its requests."""
 
@@ -27,20 +29,14 @@ class RateLimiter:
             calls_per_s_max: Calls allowed in the long run; 0 for any number.
             clock: Seconds.
         """
-        self._rate = calls_per_s_max
         self._clock = clock
-        self._tokens = calls_per_s_max * BURST_S
-        self._refilled_s = clock()
+        # It holds what is there beyond the token that a call needs: debt means to wait.
+        brim = calls_per_s_max * BURST_S - 1.0
+        self._bucket = TokenBucket(calls_per_s_max, brim) if calls_per_s_max > 0 else None
 
     def wait_s(self) -> float:
         """Return how long the connection has to wait before its next call; 0 when it need not."""
-        if self._rate <= 0:
-            return 0.0
-        now_s = self._clock()
-        refill = (now_s - self._refilled_s) * self._rate
-        self._tokens = min(self._rate * BURST_S, self._tokens + refill)
-        self._refilled_s = now_s
-        return max(0.0, (1.0 - self._tokens) / self._rate)
+        return self._pay(0.0)
 
     def take(self, cost: float) -> bool:
         """Pay for a call; False when the connection has made too many.
@@ -50,8 +46,11 @@ class RateLimiter:
         """
         if self.wait_s() > 0:
             return False
-        self._tokens -= cost
+        self._pay(cost)
         return True
+
+    def _pay(self, cost: float) -> float:
+        return 0.0 if self._bucket is None else self._bucket.spend(cost, self._clock())
 
 
 def limiter_of(scope: Scope) -> RateLimiter | None:

@@ -15,19 +15,19 @@ from typing import Any, Final, get_type_hints
 
 from p2pnode.api.view import NodeView
 from p2pnode.errors import P2PNodeError
-from p2pnode.node.jsonform import Amount, Json, from_json, to_json
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     BLOCKS_MAX,
     AccountStatus,
     BannedRow,
     BlockStatus,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
     SubmitOutcome,
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.node.jsonform import Amount, Json, from_json, to_json
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.metrics import status_metrics
 
 SUBMIT_MAX: Final = 4096

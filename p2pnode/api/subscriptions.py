@@ -32,8 +32,9 @@ from starlette.websockets import WebSocket
 from p2pnode.api.jsonrpc import INVALID_PARAMS, TOO_LARGE, Dispatcher, error_answer, id_of
 from p2pnode.api.limiter import limiter_of
 from p2pnode.api.view import NodeView
+from p2pnode.node.answers import BlockEvent, PeerRow
 from p2pnode.node.jsonform import Json, to_json
-from p2pnode.node.status import BlockEvent, NodeStatus, PeerRow
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import SHOWN_MAX, LogRecord
 
 TRY_AGAIN_LATER: Final = 1013

@@ -7,18 +7,18 @@ from typing import Protocol
 
 import trio
 
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
     BannedRow,
     BlockEvent,
     BlockStatus,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
     SubmitOutcome,
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord
 
 

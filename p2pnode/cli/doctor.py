@@ -33,7 +33,8 @@ from p2pnode.keys.keystore import KeyFacts, Purpose
 from p2pnode.keys.place import Place
 from p2pnode.net.addresses import acceptable, expanded, interface_ips, scope_of
 from p2pnode.node.config import FILE_NAME, NodeConfig, load_config
-from p2pnode.node.status import NodeStatus, peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.node.status import NodeStatus
 from p2pnode.types.genesis import Genesis, chain_id, decode_genesis
 from p2pnode.types.record import Scope
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,8 @@ from p2pnode.errors import ConfigError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
 from p2pnode.node.config import FILE_NAME, NodeConfig, render_toml
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.telemetry.clock import wall_ms
 from p2pnode.types.genesis import (
     Genesis,
     GenesisAccount,
@@ -121,7 +121,7 @@ def _single_genesis(
 ) -> Genesis:
     return Genesis(
         name=f"test-{arguments.name}",
-        time_ms=int(time.time() * 1000),
+        time_ms=wall_ms(),
         engine=arguments.engine,
         scheme="inline",
         validators=(Validator(validator_key.public, 1, peer_id_of(node_key.public)),),

@@ -14,7 +14,7 @@ from p2pnode.crypto import address_of, peer_id_of
 from p2pnode.keys import keystore, sealing
 from p2pnode.keys.keystore import KeyFacts, Purpose, StoredKey
 from p2pnode.net.network_key import KEY_BYTES, NetworkKeyError, key_file
-from p2pnode.node.status import peer_id_text
+from p2pnode.node.peer_ids import peer_id_text
 
 BACKUP: Final[dict[Purpose, str]] = {
     Purpose.VALIDATOR: (

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.cli.places import connect, place_options
+from p2pnode.node.answers import (
+    BannedRow,
+    DeductionRow,
+    PeerRow,
+)
 from p2pnode.node.jsonform import to_json
-from p2pnode.node.status import BannedRow, DeductionRow, PeerRow
 
 
 def peers(arguments: Namespace, console: Console) -> int:

@@ -15,13 +15,13 @@ from p2pnode.crypto import address_of
 from p2pnode.errors import UsageError
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
-from p2pnode.node.jsonform import Amount, to_json
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     FINAL_STATES,
     AccountStatus,
     TransactionState,
     TransactionStatus,
 )
+from p2pnode.node.jsonform import Amount, to_json
 from p2pnode.node.units import parse_duration
 from p2pnode.types.transaction import Transaction, Transfer, sign_transaction
 

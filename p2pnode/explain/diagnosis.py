@@ -20,8 +20,12 @@ from p2pnode.explain.facts import (
     Votes,
 )
 from p2pnode.explain.network import Member, NetworkView, power
-from p2pnode.node.details import SkipReason, ViewOutcome, ViewRow
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import (
+    NodeStatus,
+    SkipReason,
+    ViewOutcome,
+    ViewRow,
+)
 
 STALL_S: Final = 5.0
 """Nothing final for so long, while there was something to decide, is a stall."""

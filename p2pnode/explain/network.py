@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2pnode.explain.facts import Condition, LinkFacts, NodeFacts, Situation
-from p2pnode.node.details import ValidatorSeen
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import NodeStatus, ValidatorSeen
 
 SILENT_S: Final = 4.0
 """A validator not heard for this, and a second more for each validator, is not reached: an idle

@@ -65,14 +65,21 @@ def _is_dialable(ip: Ip) -> bool:
     return True
 
 
-def scope_of_ip(text: str) -> Scope:
-    """Return from where an IP is reached; what is no IP is taken for the widest scope."""
+def parse_ip(text: str) -> Ip | None:
+    """Return an IP as a socket gives it, one of IPv4 in IPv6's clothes as such; None for none."""
     try:
         ip = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
+
+
+def scope_of_ip(text: str) -> Scope:
+    """Return from where an IP is reached; what is no IP is taken for the widest scope."""
+    ip = parse_ip(text)
+    if ip is None:
         return Scope.WORLD
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
     if ip.is_loopback:
         return Scope.HOST
     return Scope.WORLD if ip.is_global else Scope.PRIVATE

@@ -100,6 +100,9 @@ class NetworkLimits:
     """Handshakes begun in a second from one IP address, in the long run."""
     handshakes_burst_max: int = 64
     """Handshakes begun at once from one IP address after silence."""
+    network_addresses_max: int = 2
+    """As how many addresses a whole network (IPv4: a /24, IPv6: a /48) counts when it begins
+    handshakes. Addresses that the world cannot reach have no network around them."""
     connections_max: int = 256
     """All connections."""
     address_points_max: float = 300.0

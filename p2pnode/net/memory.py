@@ -9,10 +9,9 @@ from typing import Final
 import trio
 
 from p2pnode.errors import P2PNodeError, RemoteProtocolError
-from p2pnode.net.hub import HubStatistics as HubStatistics
-from p2pnode.net.hub import MemoryHub as MemoryHub
-from p2pnode.net.link import Call, Link
-from p2pnode.net.link import LinkProfile as LinkProfile
+from p2pnode.net.memory_hub import HubStatistics as HubStatistics
+from p2pnode.net.memory_hub import MemoryHub as MemoryHub
+from p2pnode.net.memory_link import Call, Link
 from p2pnode.net.scores import REASONS_MAX
 from p2pnode.ports import (
     BannedPeer,

@@ -34,7 +34,7 @@ USELESS_GOSSIP: Final = Offence(
     "a message sent twice or for a topic nobody asked for, or control of no use, beyond measure",
 )
 JUNK_SUBSCRIPTION: Final = Offence("junk_subscription", 2.0, "a subscription beyond the limit")
-MISSED_PING: Final = Offence("missed_ping", 2.0, "a ping without an answer")
+MISSED_PING: Final = Offence("missed_ping", 1.0, "a ping without an answer")
 REFUSED_REQUESTS: Final = Offence(
     "refused_requests", 1.0, "a request that was refused, beyond measure"
 )
@@ -52,6 +52,3 @@ OFFENCES: Final = (
     OTHER_RULES,
 )
 """Every offence on the network; their kinds are the labels of the metric."""
-
-LOW_SCORE: Final = -50.0
-"""Below it a peer is in no gossip mesh and its requests are refused, pings excepted."""

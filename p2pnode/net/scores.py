@@ -15,6 +15,9 @@ from p2pnode.ports import BannedPeer, Deduction, PeerId
 BAN_SCORE: Final = -100.0
 """At this score a peer is disconnected and refused."""
 
+LOW_SCORE: Final = -50.0
+"""Below it a peer is in no gossip mesh and its requests are refused, pings excepted."""
+
 RECOVERY_PER_S: Final = 0.5
 """Points a score moves back towards 0 in a second."""
 

@@ -5,7 +5,7 @@ What each name means stands in p2pnode/telemetry/metrics.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from p2pnode.execution.block import Executor
@@ -14,7 +14,7 @@ from p2pnode.keys.safesigner import SafeSigner
 from p2pnode.keys.verifier import VerifierStatistics
 from p2pnode.node.core import Core
 from p2pnode.node.runtime import Ports, ShellStatistics
-from p2pnode.telemetry.percentile import percentile
+from p2pnode.telemetry.percentile import Newest
 
 if TYPE_CHECKING:
     # Only for its type: the simulator's nodes have no LMDB.
@@ -41,7 +41,7 @@ def node_metrics(
     shell: ShellStatistics,
     signer: SafeSigner | None,
     ports: Ports,
-    latencies_ms: Sequence[int],
+    finality_ms: Newest[int],
 ) -> dict[str, float]:
     """Return the numbers of a node's parts by metric name.
 
@@ -50,10 +50,10 @@ def node_metrics(
         shell: What its shell did.
         signer: Guard of its validator's key.
         ports: Its adapters; those that count are asked.
-        latencies_ms: Recent times from a proposal to its finality here.
+        finality_ms: Recent times from a proposal to its finality here.
     """
     return {
-        **_consensus(core, latencies_ms),
+        **_consensus(core, finality_ms),
         **_mempool(core),
         **_availability(core),
         **_execution(core),
@@ -63,7 +63,7 @@ def node_metrics(
     }
 
 
-def _consensus(core: Core, latencies_ms: Sequence[int]) -> Mapping[str, float]:
+def _consensus(core: Core, finality_ms: Newest[int]) -> Mapping[str, float]:
     host, ordering = core.ordering.host.statistics(), core.ordering.statistics()
     found: dict[str, float] = {
         "p2pnode_consensus_views_entered_total": host.views_entered,
@@ -78,11 +78,10 @@ def _consensus(core: Core, latencies_ms: Sequence[int]) -> Mapping[str, float]:
         "p2pnode_ordering_statements_waiting": ordering.statements_waiting,
         "p2pnode_ordering_checks_open": ordering.checks_open,
     }
-    if latencies_ms:
-        ordered = sorted(latencies_ms)
-        for name, percent in (("p50", 50), ("p99", 99)):
-            value_s = percentile(ordered, percent) / 1000
-            found[f"p2pnode_consensus_finality_{name}_seconds"] = value_s
+    for name, percent in (("p50", 50), ("p99", 99)):
+        value_ms = finality_ms.percentile(percent)
+        if value_ms is not None:
+            found[f"p2pnode_consensus_finality_{name}_seconds"] = value_ms / 1000
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,41 +22,40 @@ from p2pnode.mempool.admission import Rules
 from p2pnode.mempool.pool import PoolConfig
 from p2pnode.mempool.report import Batched, Pooled
 from p2pnode.node import recovery
-from p2pnode.node.clocks import Clocks
-from p2pnode.node.core import Core, Identity
-from p2pnode.node.details import DeviceStatus
-from p2pnode.node.index import TABLE as OUTCOMES
-from p2pnode.node.index import Entry, decode_entry
-from p2pnode.node.jsonform import Amount
-from p2pnode.node.metrics import node_metrics
-from p2pnode.node.outlook import (
-    Names,
-    availability_status,
-    consensus_status,
-    mempool_status,
-    shard_rows,
-)
-from p2pnode.node.retention import Retention
-from p2pnode.node.runtime import Ports, Shell
-from p2pnode.node.serve import StoreServer
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
     BannedRow,
     BlockEvent,
     BlockStatus,
     DeductionRow,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
-    StateRoot,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
     ValidatorRow,
     genesis_info,
-    peer_id_text,
+)
+from p2pnode.node.clocks import Clocks
+from p2pnode.node.core import Core, Identity
+from p2pnode.node.index import TABLE as OUTCOMES
+from p2pnode.node.index import Entry, decode_entry
+from p2pnode.node.jsonform import Amount
+from p2pnode.node.metrics import node_metrics
+from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.node.retention import Retention
+from p2pnode.node.runtime import Ports, Shell
+from p2pnode.node.serve import StoreServer
+from p2pnode.node.status import DeviceStatus, NodeStatus, StateRoot
+from p2pnode.node.status_source import (
+    Names,
+    availability_status,
+    consensus_status,
+    mempool_status,
+    shard_rows,
 )
 from p2pnode.ports import Deduction, PeerId, Verdict
+from p2pnode.telemetry.percentile import Newest
 from p2pnode.types.chain import Chain
 from p2pnode.types.effects import Effect, Emit, Input
 from p2pnode.types.genesis import FIRST_UID, decode_genesis
@@ -190,7 +188,7 @@ class Node:
         self._last_block_ns: int | None = None
         self._seen_ms: dict[int, int] = {}
         self._counts: dict[int, int] = {}
-        self._consensus_ms: deque[int] = deque(maxlen=LATENCIES_KEPT)
+        self._finality_ms: Newest[int] = Newest(LATENCIES_KEPT)
         self._roots: dict[int, StateRoot] = {}
         self.observe_block: Callable[[SeenBlock], None] | None = None
         self.observe_executed: Callable[[ExecutedBlock], None] | None = None
@@ -244,7 +242,7 @@ class Node:
         now_ms = self._ports.clock.wall_ms()
         self._last_block_ns = self._ports.clock.now_ns()
         self._seen_ms[height] = now_ms
-        self._consensus_ms.append(max(0, now_ms - payload.time_ms))
+        self._finality_ms.add(max(0, now_ms - payload.time_ms))
         if payload.proposer is not None and not self.core.catchup.syncing:
             self._clocks.saw(payload.proposer, now_ms - payload.time_ms)
         if len(self._seen_ms) > 10_000:
@@ -305,7 +303,6 @@ class Node:
         now_ns = self._ports.clock.now_ns()
         index = core.identity.index
         shell = self.shell.statistics()
-        latencies = sorted(self._consensus_ms)
         return NodeStatus(
             name=self.setup.name,
             chain=self.chain.id.hex(),
@@ -359,8 +356,8 @@ class Node:
                 "frames_dropped": network.frames_dropped,
                 "messages_published": network.messages_published,
                 "messages_received": network.messages_received,
-                "consensus_p50_ms": latencies[len(latencies) // 2] if latencies else 0,
-                "consensus_p99_ms": latencies[len(latencies) * 99 // 100] if latencies else 0,
+                "consensus_p50_ms": self._finality_ms.percentile(50) or 0,
+                "consensus_p99_ms": self._finality_ms.percentile(99) or 0,
             },
         )
 
@@ -515,7 +512,7 @@ class Node:
     def metrics(self) -> Mapping[str, float]:
         """Return totals and gauges by metric name, beside the status."""
         return node_metrics(
-            self.core, self.shell.statistics(), self.signer, self._ports, self._consensus_ms
+            self.core, self.shell.statistics(), self.signer, self._ports, self._finality_ms
         )
 
     # --- inside ----------------------------------------------------------------------------------

@@ -1,62 +1,23 @@
-"""What a node says about itself: the values that its surfaces show.
+"""What a node says about itself at one moment: a `NodeStatus` and its parts.
 
 Everything here is plain data: hex text for hashes and addresses, numbers with units. The API turns
 it into JSON by its type hints (p2pnode/node/jsonform.py), the client turns it back into the same
-types.
+types. The parts have a default for everything: a node says what it knows, and a client of a newer
+or older one reads what it understands. status_source.py makes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
-from functools import lru_cache
-from typing import Final
+from dataclasses import dataclass, field
 
-from p2pnode import crypto
-from p2pnode.node.details import (
-    AvailabilityStatus,
-    ConsensusStatus,
-    DeviceStatus,
-    ShardStatus,
-)
+from p2pnode.consensus.standing import VIEWS_MAX as VIEWS_MAX
+from p2pnode.consensus.standing import SkipReason as SkipReason
+from p2pnode.consensus.standing import ViewOutcome as ViewOutcome
+from p2pnode.consensus.standing import ViewRow as ViewRow
+from p2pnode.consensus.standing import VoteCount as VoteCount
 from p2pnode.node.jsonform import Amount
-from p2pnode.types.genesis import SYSTEM_UID, Genesis
-
-BLOCKS_MAX: Final = 100
-"""Most blocks in one answer."""
-
-
-class TransactionState(StrEnum):
-    """How far a transaction has come; the last three are ends without effect."""
-
-    POOLED = "pooled"
-    """Admitted here; in no batch yet."""
-    BATCHED = "batched"
-    """In a batch that is being certified."""
-    ORDERED = "ordered"
-    """In a finalized block; its outcome is not known here yet."""
-    EXECUTED = "executed"
-    """Executed; the result is not certified yet."""
-    CERTIFIED = "certified"
-    """Executed, and a quorum has signed the result."""
-    FAILED = "failed"
-    """Executed, paid its fee, and had no other effect; `reason` says why."""
-    SKIPPED = "skipped"
-    """Finalized without effect and without a fee; `reason` says why."""
-    VOID = "void"
-    """Its batch was not usable; it stays in the pools."""
-
-
-FINAL_STATES: Final = frozenset(
-    (
-        TransactionState.EXECUTED,
-        TransactionState.CERTIFIED,
-        TransactionState.FAILED,
-        TransactionState.SKIPPED,
-    )
-)
-"""States that say what a transaction did; only `executed` still moves, to `certified`."""
+from p2pnode.types.genesis import SYSTEM_UID
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +51,140 @@ class MempoolStatus:
     """Since start."""
     refused: Mapping[str, int] = field(default_factory=dict)
     """Refused since start, by the error's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSeen:
+    """A validator, as this node sees it."""
+
+    index: int
+    power: int
+    name: str = ""
+    """The operator's name where known, else `validator <index>`."""
+    peer: str = ""
+    """Its node's peer id (base58)."""
+    own: bool = False
+    connected: bool = False
+    """This node is connected to it, or is it."""
+    heard_s: float | None = None
+    """Time since its last valid consensus message came here; None when none ever did."""
+    view: int | None = None
+    """Newest view it is known to be in."""
+    height: int | None = None
+    """Newest height it is known to have."""
+    clock_ms: int | None = None
+    """How far its clock is ahead of this node's, by the times in its final payloads, within some
+    100 ms; None when too few are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusStatus:
+    """The engine at one moment."""
+
+    height: int = 0
+    """Height being decided: the newest final one, plus 1."""
+    view: int = 0
+    view_age_s: float = 0.0
+    """Time since this node entered the view."""
+    proposer: int | None = None
+    """Index of the view's proposer."""
+    proposal_seen: bool = False
+    """Its proposal has come here."""
+    timer_s: float | None = None
+    """Length of the timer after which this node gives the view up; None when none runs."""
+    timer_left_s: float | None = None
+    delta_s: float | None = None
+    """The message delay the engine assumes at the moment."""
+    delta_max_s: float | None = None
+    """The most it will ever assume."""
+    demand: bool = False
+    """There is something to propose; without it no view timer runs and nothing is wrong."""
+    demand_s: float | None = None
+    """For so long; None when there is none."""
+    quorum: int = 0
+    """Voting power that a certificate needs."""
+    power_total: int = 0
+    votes: tuple[VoteCount, ...] = ()
+    """Of the current view."""
+    recent: tuple[ViewRow, ...] = ()
+    """The last views, oldest first; the last of them is the current one."""
+    validators: tuple[ValidatorSeen, ...] = ()
+    """The epoch's set, in its order."""
+    waiting: str = ""
+    """What this node itself lacks to vote, such as `payload 3f2a… of node2`; empty for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityStatus:
+    """Batches as this node keeps them."""
+
+    scheme: str = ""
+    rows_count: int = 0
+    """Rows stored; a whole batch counts as one where the scheme does not code."""
+    batches_count: int = 0
+    """Batches kept."""
+    held_bytes: int = 0
+    unordered_count: int = 0
+    """Kept and in no final block yet."""
+    own_pending_count: int = 0
+    """Batches of this node that wait for their certificate."""
+    certified_count: int = 0
+    """Batches of this node certified since start."""
+    given_up_count: int = 0
+    """Batches of this node given up since start."""
+    equivocations_count: int = 0
+    """Collators caught with two batches of one number since start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """A shard and who runs it."""
+
+    uid: int
+    """0 is the system shard."""
+    first: str = ""
+    """Lowest address of its range, hex; empty for the system shard."""
+    last: str = ""
+    executors: tuple[int, ...] = ()
+    """Validator indices."""
+    own: bool = False
+    """This node executes it."""
+    executed_height: int = 0
+    certified_height: int = 0
+    accounts_count: int = 0
+    transactions_count: int = 0
+    """Executed by this node since start."""
+    receipts_waiting: int = 0
+    """Outboxes of other shards not consumed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """The process and the machine under it."""
+
+    uptime_s: float = 0.0
+    """Of the process."""
+    cores_count: int = 0
+    load_1m: float | None = None
+    memory_total_bytes: int = 0
+    memory_free_bytes: int = 0
+    disk_free_bytes: int | None = None
+    """Where the node's folder is."""
+    disk_used_bytes: int = 0
+    """By the node's folder."""
+    disk_written_bytes: int | None = None
+    """By the process since start."""
+    temperature_c: float | None = None
+    """Of the processor; None where the machine does not tell."""
+    throttled: str = ""
+    """What slows the machine down (`under-voltage`, `frequency capped`, …); empty for nothing."""
+    lateness_p99_ms: float | None = None
+    """How late the event loop ran its tasks, 99th percentile of the last minute."""
+    threads_count: int = 0
+    files_count: int = 0
+    """Open file descriptors."""
+    storage_error: str = ""
+    """Why the disk refuses writes, such as `No space left on device`; empty when it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,247 +261,3 @@ class NodeStatus:
     def shards(self) -> tuple[int, ...]:
         """Account shards this node executes, ascending."""
         return tuple(uid for uid in sorted(self.state_roots) if uid != SYSTEM_UID)
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitOutcome:
-    """What became of one submitted transaction at admission."""
-
-    id: str | None
-    """Transaction id, hex; None where the envelope could not be decoded."""
-    accepted: bool
-    """Held in the pool, whether now or before."""
-    kind: str = ""
-    """Why it was refused: the error's name, such as `nonce_too_low`; empty when accepted."""
-    message: str = ""
-    """The refusal as a sentence with its numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionStatus:
-    """A transaction as this node knows it."""
-
-    id: str
-    """Hex, 32 bytes."""
-    state: TransactionState
-    height: int | None = None
-    """The block that orders it; None before."""
-    reason: str = ""
-    """Why it failed, was skipped or is void."""
-    fee: Amount | None = None
-    """Fee paid in asset 0; None before execution."""
-    finalized_time_ms: int | None = None
-    """When this node saw its block become final, wall clock; None before."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
-    """An account in the newest state this node has."""
-
-    address: str
-    """Hex, 32 bytes."""
-    nonce: int
-    """Transactions of the account that were executed or failed."""
-    balances: Mapping[int, Amount] = field(default_factory=dict)
-    """Asset to amount; assets it has none of are absent."""
-    uid: int = 1
-    """Shard that holds it."""
-    height: int = 0
-    """Height of the state it was read from."""
-    root: str | None = None
-    """The state root it can be proved under, hex; None when the node gives no proof."""
-    proof: str | None = None
-    """Canonical proof under `root`, hex."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlockStatus:
-    """A finalized block."""
-
-    height: int
-    hash: str
-    """Digest of the payload in its place, hex, 32 bytes: equal on all nodes."""
-    parent: str
-    """Hash of the block before, hex."""
-    epoch: int
-    view: int
-    proposer: int | None
-    """Index in the epoch's validator set."""
-    time_ms: int
-    """The header's time, milliseconds since 1970."""
-    items: tuple[str, ...] = ()
-    """Digests of the statements it lists, hex."""
-    batches_count: int = 0
-    """Batch certificates among them."""
-    results_count: int = 0
-    """Result certificates among them."""
-    transactions_count: int = 0
-    """Distinct transactions in its usable batches, known once they were fetched."""
-    finalized_time_ms: int | None = None
-    """When this node saw it become final, wall clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlockEvent:
-    """A block has become final at this node."""
-
-    height: int
-    hash: str
-    """As `BlockStatus.hash`."""
-    time_ms: int
-    """When this node saw it become final, wall clock."""
-    view: int
-    epoch: int = 0
-    proposer: int | None = None
-    transactions_count: int = 0
-    """Transactions in its batches, as far as this node has them."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeductionRow:
-    """Points a peer has lost."""
-
-    reason: str
-    points: float
-    """Over all repetitions in a row."""
-    age_s: float
-    """How long ago, the last time."""
-
-
-@dataclass(frozen=True, slots=True)
-class BannedRow:
-    """A peer that is refused for a while."""
-
-    id: str
-    """Peer id as people write it (base58)."""
-    left_s: float
-    """Until it is forgiven."""
-    bans_count: int
-    """Bans lately; each lasts twice as long as the one before."""
-    reasons: tuple[DeductionRow, ...]
-    """Why, newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRow:
-    """A connected peer."""
-
-    id: str
-    """Peer id as people write it (base58)."""
-    name: str
-    """Its name where known, else `validator <index>` or empty."""
-    address: str
-    """Multiaddress of the connection."""
-    inbound: bool
-    """It dialled us."""
-    rtt_ms: float | None
-    """Median round trip of the last pings; None before the first."""
-    score: float
-    """0 is neutral, -100 is a ban."""
-    validator: int | None = None
-    """Index in the validator set, None for others."""
-    height: int | None = None
-    """Newest height it told us of."""
-    reasons: tuple[DeductionRow, ...] = ()
-    """The last points it has lost, newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class ValidatorRow:
-    """A member of the validator set of the current epoch."""
-
-    index: int
-    public_key: str
-    """Ed25519 key that signs its votes, hex."""
-    power: int
-    """Voting power."""
-    peer: str
-    """Its node's peer id (base58)."""
-    own: bool = False
-    """It is this node."""
-    connected: bool = False
-    """This node is connected to it, or is it."""
-
-
-@dataclass(frozen=True, slots=True)
-class GenesisInfo:
-    """What everybody on the chain agreed on at the beginning."""
-
-    chain: str
-    """Chain id, hex: SHA-256 of the document."""
-    name: str
-    time_ms: int
-    """Time of height 0, milliseconds since 1970."""
-    engine: str
-    scheme: str
-    validators_count: int
-    accounts_count: int
-    parameters: Mapping[str, int]
-    """Numbers of the protocol by name, units in the names."""
-    supply: Mapping[int, Amount]
-    """Asset to the sum of the funded balances."""
-
-
-def genesis_info(genesis: Genesis, chain: bytes) -> GenesisInfo:
-    """Return what the API tells of a genesis document.
-
-    Args:
-        genesis: The document, decoded.
-        chain: Its hash, 32 bytes.
-    """
-    supply: dict[int, Amount] = {}
-    for account in genesis.accounts:
-        for asset, amount in account.balances:
-            supply[asset] = Amount(supply.get(asset, 0) + amount)
-    parameters = genesis.parameters
-    return GenesisInfo(
-        chain=chain.hex(),
-        name=genesis.name,
-        time_ms=genesis.time_ms,
-        engine=genesis.engine,
-        scheme=genesis.scheme,
-        validators_count=len(genesis.validators),
-        accounts_count=len(genesis.accounts),
-        parameters={f.name: getattr(parameters, f.name) for f in fields(parameters)},
-        supply=dict(sorted(supply.items())),
-    )
-
-
-# --- peer ids as text ---------------------------------------------------------------------
-
-_BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-
-
-@lru_cache(maxsize=4096)
-def peer_id_text(peer_id: bytes) -> str:
-    """Return a peer id as people write it: base58, `12D3Koo…` for an Ed25519 key."""
-    number = int.from_bytes(peer_id, "big")
-    digits = []
-    while number:
-        number, digit = divmod(number, 58)
-        digits.append(_BASE58[digit])
-    zeros = len(peer_id) - len(peer_id.lstrip(b"\0"))
-    return "1" * zeros + "".join(reversed(digits))
-
-
-def parse_peer_id(text: str) -> bytes:
-    """Return the peer id that people write so.
-
-    Raises:
-        ValueError: It is not base58, or not as long as the id of an Ed25519 key.
-    """
-    number = 0
-    for character in text:
-        number = number * 58 + _BASE58.index(character)
-    size = len(crypto.peer_id_of(b"")) + 32
-    if number.bit_length() > 8 * size or not text:
-        raise ValueError(f"{size} bytes expected")
-    peer_id = number.to_bytes(size, "big")
-    if peer_id_text(peer_id) != text or not peer_id.startswith(crypto.peer_id_of(b"")):
-        raise ValueError("not the id of an Ed25519 key (12D3Koo…)")
-    return peer_id
-
-
-def validator_peer_text(node_public_key: bytes) -> str:
-    """Return the peer id, as text, of a node's Ed25519 public key (32 bytes)."""
-    return peer_id_text(crypto.peer_id_of(node_public_key))

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Final
 
 import psutil
 import trio
+
+from p2pnode.telemetry.percentile import Newest
 
 LOOK_S: Final = 0.5
 """A look younger than this is answered again."""
@@ -90,7 +91,7 @@ class MachineSampler:
         self._started_s = clock()
         self._used_bytes = 0
         self._throttled = ""
-        self._lateness_ms: deque[float] = deque(maxlen=LATENESS_SAMPLES)
+        self._lateness_ms: Newest[float] = Newest(LATENESS_SAMPLES)
         self._looked_s = 0.0
         self._look: Machine | None = None
 
@@ -111,7 +112,7 @@ class MachineSampler:
         while True:
             due_s = trio.current_time() + LATENESS_PERIOD_S
             await trio.sleep_until(due_s)
-            self._lateness_ms.append(max(0.0, trio.current_time() - due_s) * 1000)
+            self._lateness_ms.add(max(0.0, trio.current_time() - due_s) * 1000)
 
     def sample(self) -> Machine:
         """Return the machine as of half a second ago at most."""
@@ -122,7 +123,6 @@ class MachineSampler:
 
     def _fresh(self, now_s: float) -> Machine:
         memory = psutil.virtual_memory()
-        late = sorted(self._lateness_ms)
         return Machine(
             uptime_s=now_s - self._started_s,
             cores_count=os.cpu_count() or 1,
@@ -134,7 +134,7 @@ class MachineSampler:
             disk_written_bytes=written_bytes(),
             temperature_c=temperature(self._thermal),
             throttled=self._throttled,
-            lateness_p99_ms=late[len(late) * 99 // 100] if late else None,
+            lateness_p99_ms=self._lateness_ms.percentile(99),
         )
 
 

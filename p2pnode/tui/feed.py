@@ -20,8 +20,9 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
+from p2pnode.node.answers import BlockEvent, PeerRow
 from p2pnode.node.jsonform import Json, ValueFormError, from_json
-from p2pnode.node.status import BlockEvent, NodeStatus, PeerRow
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Post
 from p2pnode.tui.model import (

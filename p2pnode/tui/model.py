@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
 
-from p2pnode.node.details import ViewRow
-from p2pnode.node.status import BlockEvent, NodeStatus, PeerRow
+from p2pnode.node.answers import BlockEvent, PeerRow
+from p2pnode.node.status import NodeStatus, ViewRow
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.meter import AppStatistics
 

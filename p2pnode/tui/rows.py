@@ -6,8 +6,8 @@ import json
 import re
 from typing import Final
 
-from p2pnode.node.details import ShardStatus, ValidatorSeen
-from p2pnode.node.status import PeerRow
+from p2pnode.node.answers import PeerRow
+from p2pnode.node.status import ShardStatus, ValidatorSeen
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.model import Model, ScreenName
 

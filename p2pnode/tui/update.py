@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from p2pnode.node.details import ViewRow
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import NodeStatus, ViewRow
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Copy, Quit, Repaint, Suspend, Tick, Wish, last
 from p2pnode.tui.keys import Key, Paste

@@ -7,7 +7,7 @@ from typing import Any
 from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.errors import ConfigError
-from p2pnode.net.profiles import LinkProfile, profile_named
+from p2pnode.net.links.profile import LinkProfile, profile_named
 from testnet.cli.commands import say_effect
 from testnet.cli.request import request
 from testnet.cli.screen import links_table

@@ -17,7 +17,7 @@ from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import CallRefusedError, ClientError
 from p2pnode.crypto import address_of
 from p2pnode.errors import P2PNodeError
-from p2pnode.node.status import BLOCKS_MAX, BlockStatus
+from p2pnode.node.answers import BLOCKS_MAX, BlockStatus
 from testnet.cli.display import show
 from testnet.cli.screen import first_screen, summary_text
 from testnet.folder import Folder, create, free_name, write_atomically

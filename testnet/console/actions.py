@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from p2pnode.net.profiles import PROFILES, LinkProfile, profile_named
+from p2pnode.net.links.profile import PROFILES, LinkProfile, profile_named
 from p2pnode.node.units import human_size
 from testnet.console.model import Action, Network, Option, Pair
 from testnet.supervise import quorum

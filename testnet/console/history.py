@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from p2pnode.explain import Explanation, LinkFacts, Situation, explain
-from p2pnode.node.details import ViewRow
+from p2pnode.node.status import ViewRow
 from p2pnode.tui.app import last
 from p2pnode.tui.screens.common import number
 from testnet.console.model import (

@@ -11,8 +11,7 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from p2pnode.explain.facts import Explanation
-from p2pnode.node.details import ViewRow
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import NodeStatus, ViewRow
 
 HISTORY_MAX: Final = 240
 """Samples in a sparkline, one a second."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from p2pnode.net.profiles import UnknownProfileError, profile_named
+from p2pnode.net.links.profile import UnknownProfileError, profile_named
 from p2pnode.tui.app import Copy, Quit, Repaint, Suspend, Tick, Wish, last
 from p2pnode.tui.keys import Key, Paste
 from testnet.console import logview

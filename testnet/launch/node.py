@@ -18,11 +18,11 @@ def run(value: dict[str, Any], channel: Channel) -> int:
     Args:
         value: `{"config": path of its file, "profile": path or null, "links": rows}`.
         channel: Gets `{"ready": …}` once; gives `{"links": rows}` when links have changed, in the
-            form of `p2pnode.net.shim.links_to_json`.
+            form of `p2pnode.net.links.shim.links_to_json`.
     """
     # Late: only the fork server has imported it; `testnet --help` must not.
     from p2pnode.cli.places import remove_endpoint, write_endpoint
-    from p2pnode.net.shim import LinkTable, links_from_json
+    from p2pnode.net.links.shim import LinkTable, links_from_json
     from p2pnode.service import Running, run_node
 
     config = load_config(Path(value["config"]))

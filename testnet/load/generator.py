@@ -20,7 +20,7 @@ import trio
 import trio.lowlevel
 
 from p2pnode.client import CallRefusedError, ClientError
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     FINAL_STATES,
     SubmitOutcome,
     TransactionState,

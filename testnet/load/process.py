@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import trio
 
 from p2pnode.client import ClientError, NodeClient
+from p2pnode.telemetry.clock import wall_ms
 from testnet.launch.child import Channel, until_told_to_stop
 from testnet.load.funding import Funder
 from testnet.load.generator import Generator
@@ -51,7 +51,7 @@ async def _run(
         for name, url in options.nodes:
             clients.append((name, await stack.enter_async_context(NodeClient(url))))
         source = await _source(options, [client for _, client in clients])
-        generator = Generator(options, clients, source, _wall_ms)
+        generator = Generator(options, clients, source, wall_ms)
 
         def on_line(line: bytes) -> None:
             if json.loads(line) == STOP:
@@ -98,7 +98,3 @@ async def _tell_progress(generator: Generator, channel: Channel) -> None:
     while True:
         channel.send({"progress": generator.progress()})
         await trio.sleep(PROGRESS_S)
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -10,13 +10,13 @@ from typing import Final, Protocol
 
 import trio
 
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
-    NodeStatus,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
 )
+from p2pnode.node.status import NodeStatus
 from testnet.load.source import Signed
 
 FINALIZED: Final = (

@@ -18,7 +18,7 @@ import trio
 
 from p2pnode.errors import P2PNodeError
 from p2pnode.execution.pipeline import ExecutedBlock
-from p2pnode.net.memory import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 from p2pnode.node.node import Node, SeenBlock
 from p2pnode.ports import Lane
 from p2pnode.telemetry.percentile import percentile

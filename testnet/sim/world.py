@@ -19,7 +19,8 @@ from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.errors import StorageError
 from p2pnode.keys.keystore import derive_test_key
 from p2pnode.keys.verifier import InlineVerifier
-from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.memory import MemoryHub, MemoryNetwork
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.node import recovery
 from p2pnode.node.node import Node, NodeSetup

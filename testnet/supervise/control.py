@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import trio
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.client import ClientError
 from p2pnode.errors import P2PNodeError, UsageError
+from p2pnode.telemetry.clock import wall_ms
 from testnet.folder import usable_path
 from testnet.supervise.explanation import explain_json
 from testnet.supervise.fund import fund
@@ -249,7 +249,7 @@ def status_json(supervisor: Supervisor) -> Json:
         "ready": all(node.ready for node in supervisor.nodes),
         "ready_s": supervisor.ready_s,
         "load": supervisor.load_progress,
-        "links": supervisor.links.rows(time.time_ns() // 1_000_000, changed_only=True),
+        "links": supervisor.links.rows(wall_ms(), changed_only=True),
         "isolated": isolated(supervisor),
         "nodes": [node_json(node) for node in supervisor.nodes],
         "explain": explain_json(supervisor),

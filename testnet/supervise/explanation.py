@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import trio
 
 from p2pnode.explain import Explanation, Kind, NodeFacts, Situation, explain
+from p2pnode.telemetry.clock import wall_ms
 from testnet.supervise.facts import link_facts, node_facts
 from testnet.supervise.noderun import NodeRun, NodeState
 from testnet.supervise.supervisor import Supervisor
@@ -22,7 +22,7 @@ def explain_json(supervisor: Supervisor) -> dict[str, Any]:
 def situation(supervisor: Supervisor) -> Situation:
     """Return what is known of a testnet now; asks no node."""
     now_s = trio.current_time()
-    rows = supervisor.links.rows(time.time_ns() // 1_000_000, changed_only=True)
+    rows = supervisor.links.rows(wall_ms(), changed_only=True)
     nodes = tuple(_facts(node, now_s) for node in supervisor.nodes)
     return Situation(nodes, link_facts(rows))
 

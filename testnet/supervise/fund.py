@@ -8,7 +8,7 @@ import trio
 
 from p2pnode.crypto import address_of
 from p2pnode.errors import P2PNodeError
-from p2pnode.node.status import FINAL_STATES
+from p2pnode.node.answers import FINAL_STATES
 from p2pnode.types.transaction import AMOUNT_MAX, Transfer, sign_transaction
 from testnet.genesis import FAUCETS, faucet_key
 from testnet.supervise.supervisor import Supervisor

@@ -8,12 +8,12 @@ from the first to the second), by `pairs` (links in one direction each, [sender,
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.profiles import LinkProfile, profile_named, reverse_name
+from p2pnode.net.links.profile import LinkProfile, profile_named, reverse_name
+from p2pnode.telemetry.clock import wall_ms
 from testnet.supervise.links import Links, NamedProfile, NotALinkError, Pair
 from testnet.supervise.noderun import NodeRun, require
 from testnet.supervise.quorum import Topology, effect
@@ -42,7 +42,7 @@ def carry_out(supervisor: Supervisor, request: Json) -> Callable[[], Json]:
     text = "" if request["command"] == "link" else effect_of(supervisor, request)
     match request["command"]:
         case "cut":
-            changed = links.cut(pairs_of(links, request), _wall_ms())
+            changed = links.cut(pairs_of(links, request), wall_ms())
         case "heal":
             changed = links.heal(pairs_of(links, request))
         case _:
@@ -54,7 +54,7 @@ def carry_out(supervisor: Supervisor, request: Json) -> Callable[[], Json]:
             "ok": True,
             "effect": text,
             "changed": [list(pair) for pair in changed],
-            "links": links.rows(_wall_ms(), changed_only=True),
+            "links": links.rows(wall_ms(), changed_only=True),
         }
 
     return answer
@@ -152,7 +152,7 @@ def _be(what: str) -> str:
 
 def table(supervisor: Supervisor) -> list[Json]:
     """Return every link with what is known of it: profile, cut, round trip."""
-    rows = supervisor.links.rows(_wall_ms(), changed_only=False)
+    rows = supervisor.links.rows(wall_ms(), changed_only=False)
     nodes = {node.plan.name: node for node in supervisor.nodes}
     for row in rows:
         rtts = rtts_of(nodes[row["from"]])
@@ -168,7 +168,7 @@ def rtts_of(node: NodeRun) -> dict[str, float | None]:
 
 def isolated(supervisor: Supervisor) -> dict[str, float]:
     """Return the nodes of which every link is cut, and for how many seconds."""
-    now_ms = _wall_ms()
+    now_ms = wall_ms()
     rows = supervisor.links.rows(now_ms, changed_only=True)
     found = {}
     others = len(supervisor.nodes) - 1
@@ -219,7 +219,3 @@ def _what(links: Links, request: Json, pairs: Sequence[Pair]) -> str:
 
 def _texts(request: Json, name: str) -> list[str]:
     return [str(text) for text in request.get(name) or ()]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

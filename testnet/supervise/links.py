@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from p2pnode.errors import UsageError
-from p2pnode.net.profiles import LinkProfile
-from p2pnode.net.shim import LinkState
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.links.shim import LinkState
 from p2pnode.ports import PeerId
 from testnet.supervise.noderun import UnknownNodeError
 

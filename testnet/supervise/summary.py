@@ -15,7 +15,8 @@ from statistics import median_low
 from typing import Any, Final
 
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.node.status import BlockStatus, NodeStatus
+from p2pnode.node.answers import BlockStatus
+from p2pnode.node.status import NodeStatus
 from testnet.checks.chain import SeenBlock, check_agreement, check_conservation, check_order
 from testnet.checks.violation import Violation
 from testnet.load.report import LoadReport, Percentiles, percentiles

@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import signal
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +20,8 @@ import trio
 
 from p2pnode.client import ClientError, NodeClient
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.shim import links_to_json
+from p2pnode.net.links.shim import links_to_json
+from p2pnode.telemetry.clock import wall_ms
 from testnet.folder import Folder, Manifest, NodeEntry, signal_process, started_s, write_manifest
 from testnet.launch.launcher import Launcher, Process, Request
 from testnet.load.options import LoadOptions
@@ -574,7 +574,7 @@ class Supervisor:
             pid=os.getpid(),
             started=self._pid_started,
             helpers=((self._launcher.pid, self._launcher.started),),
-            links=tuple(self.links.rows(_wall_ms(), changed_only=True)),
+            links=tuple(self.links.rows(wall_ms(), changed_only=True)),
         )
         write_manifest(self.folder, manifest)
 
@@ -594,10 +594,6 @@ def last_error(lines: Sequence[str]) -> str:
     bare = [text for line in lines if (text := line.strip(_FRAME + "-"))]
     errors = [text for text in bare if _ERROR_LINE.match(text)]
     return (errors or bare or [""])[-1]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _ignore(text: str) -> None:

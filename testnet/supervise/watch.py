@@ -6,7 +6,6 @@ that the watcher has already is not sent again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import trio
 
 from p2pnode.node.jsonform import to_json
 from p2pnode.node.status import NodeStatus
+from p2pnode.telemetry.clock import wall_ms
 from testnet.supervise.linkrequests import isolated, rtts_of
 from testnet.supervise.noderun import NodeRun
 from testnet.supervise.supervisor import Supervisor
@@ -40,7 +40,7 @@ def watch_json(supervisor: Supervisor, seen: Mapping[str, int]) -> Json:
             "rate_tx_s": supervisor.load_rate_tx_s,
             **(load or {}),
         },
-        "links": supervisor.links.rows(time.time_ns() // 1_000_000, changed_only=True),
+        "links": supervisor.links.rows(wall_ms(), changed_only=True),
         "isolated": isolated(supervisor),
         "nodes": [
             _node(node, powers.get(node.plan.name), seen.get(node.plan.name, 0))

@@ -59,7 +59,7 @@ BLAMELESS = ("request ping", "reply ping", "ipfs ping")
 """Handlers to which nothing but the lines and frames around it can be wrong."""
 
 
-class _Connection:
+class FakeConnection:
     """A connection as streams and sessions see it."""
 
     def __init__(self, peer: bytes) -> None:
@@ -95,7 +95,7 @@ class _Connection:
 class _NetStream:
     """A stream whose other end has written everything beforehand, and closed."""
 
-    def __init__(self, connection: _Connection, pieces: Sequence[bytes]) -> None:
+    def __init__(self, connection: FakeConnection, pieces: Sequence[bytes]) -> None:
         self.muxed_stream = self
         self.muxed_conn = connection
         self.conn = connection
@@ -136,7 +136,7 @@ class NetworkFuzz:
         self._nursery = nursery
         self._mutator = Mutator(rng)
         self._key = SecretKey(rng.randbytes(32))
-        self._connection = _Connection(b"")
+        self._connection = FakeConnection(b"")
         self._delivered = 0
         self._frames, self._published = _samples(self._mutator)
         self._sequence = 0
@@ -148,7 +148,7 @@ class NetworkFuzz:
         if self._connection.peer_id.to_bytes() in self.network._sessions:
             del self.network._sessions[self._connection.peer_id.to_bytes()]
         self._key = SecretKey(self.rng.randbytes(32))
-        self._connection = _Connection(peer_id_of(self._key.public))
+        self._connection = FakeConnection(peer_id_of(self._key.public))
         self._session = Session(
             self._connection,
             self._config,

@@ -18,7 +18,7 @@ if __name__ == "__main__":
 
 import trio
 
-from p2pnode.net.memory import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 from p2pnode.store.memory import MemoryFile, MemoryLog
 from testnet.byzantine.registry import corrupt
 from testnet.sim.report import SimReport

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from p2pnode.net.memory import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 from testnet.byzantine.registry import BEHAVIOURS, corrupt
 from testnet.sim.report import SimReport
 from testnet.sim.run import Run, SimSpec, run_seeded, sim_parameters

@@ -7,7 +7,7 @@ from dataclasses import replace
 import trio
 
 from p2pnode.explain import Explanation, Kind, LinkFacts, Severity, explain, explain_node
-from p2pnode.net.link import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 from testnet.sim.run import Run, SimSpec, run_seeded, sim_parameters
 from testnet.sim.world import Machine
 from tests.sim.scenes import assert_ok, situation

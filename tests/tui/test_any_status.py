@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2pnode.node.status import BlockEvent, NodeStatus, PeerRow
+from p2pnode.node.answers import BlockEvent, PeerRow
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Tick
 from p2pnode.tui.keys import Key, Paste

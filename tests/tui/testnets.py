@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Final
 
-from p2pnode.net.profiles import PROFILES
+from p2pnode.net.links.profile import PROFILES
 from p2pnode.node.status import NodeStatus
 from p2pnode.tui.app import Tick
 from testnet.console.model import (

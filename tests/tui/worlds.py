@@ -7,25 +7,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from p2pnode.node.details import (
+from p2pnode.node.answers import (
+    BlockEvent,
+    DeductionRow,
+    PeerRow,
+)
+from p2pnode.node.jsonform import Amount
+from p2pnode.node.status import (
     AvailabilityStatus,
     ConsensusStatus,
     DeviceStatus,
+    MempoolStatus,
+    NodeStatus,
     ShardStatus,
     SkipReason,
+    StateRoot,
     ValidatorSeen,
     ViewOutcome,
     ViewRow,
     VoteCount,
-)
-from p2pnode.node.jsonform import Amount
-from p2pnode.node.status import (
-    BlockEvent,
-    DeductionRow,
-    MempoolStatus,
-    NodeStatus,
-    PeerRow,
-    StateRoot,
 )
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Tick

@@ -40,7 +40,7 @@ from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.channel.muxer import ByteChannel, MuxedStream, Muxer, MuxerStatistics
 from p2pnode.net.channel.noise import Opener, Sealer
 from p2pnode.net.channel.secure import RECEIVE_BYTES_MAX, RawChannel, SecureChannel
-from p2pnode.net.shim import LinkTable
+from p2pnode.net.links.shim import LinkTable
 
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 """Time for the handshake's three messages."""

@@ -29,9 +29,9 @@ from p2pnode.net.framing import OwnFrameTooLargeError
 from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState, SeenIds
 from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
 from p2pnode.net.meters import Meters
-from p2pnode.net.offences import INVALID_MESSAGE, JUNK_SUBSCRIPTION, LOW_SCORE, Offence
+from p2pnode.net.offences import INVALID_MESSAGE, JUNK_SUBSCRIPTION, Offence
 from p2pnode.net.rates import Meter, Rate
-from p2pnode.net.scores import BAN_SCORE
+from p2pnode.net.scores import BAN_SCORE, LOW_SCORE
 from p2pnode.ports import PeerId, Published, Verdict
 
 _log = logging.getLogger("p2pnode.net")

@@ -50,7 +50,7 @@ from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.channel import Noise as OwnNoise
 from p2pnode.net.libp2p.channel import OwnMuxers
 from p2pnode.net.libp2p.protected import PrivateTcp, protect
-from p2pnode.net.shim import LinkTable
+from p2pnode.net.links.shim import LinkTable
 
 _log = logging.getLogger("p2pnode.net")
 

@@ -19,8 +19,8 @@ from p2pnode.net.libp2p.requests import Handler, RequestServer
 from p2pnode.net.libp2p.router import MESHSUB
 from p2pnode.net.libp2p.streams import ReplayedStream, Stream, StreamBrokenError, Traffic, agree
 from p2pnode.net.meters import Meters
-from p2pnode.net.offences import LOW_SCORE, STREAMS_AT_A_TIME, Offence
-from p2pnode.net.scores import BAN_SCORE
+from p2pnode.net.offences import STREAMS_AT_A_TIME, Offence
+from p2pnode.net.scores import BAN_SCORE, LOW_SCORE
 from p2pnode.ports import Lane, PeerId
 
 _log = logging.getLogger("p2pnode.net")

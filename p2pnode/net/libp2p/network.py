@@ -43,10 +43,10 @@ from p2pnode.net.libp2p.mdns import LanDiscovery, LanError
 from p2pnode.net.libp2p.requests import Handler
 from p2pnode.net.libp2p.session import Session
 from p2pnode.net.libp2p.streams import Traffic
+from p2pnode.net.links.shim import LinkTable
 from p2pnode.net.meters import OFFENCE_KINDS, Meters
 from p2pnode.net.offences import OTHER_RULES, Offence
 from p2pnode.net.scores import BAN_SCORE, Scores
-from p2pnode.net.shim import LinkTable
 from p2pnode.ports import (
     BannedPeer,
     Incoming,
@@ -140,8 +140,12 @@ class Libp2pNetwork:
             score=self._score,
         )
         self._admission = Admission(
-            config, known=[_split_p2p(address)[0] for address in config.bootstrap]
+            config,
+            known=[_split_p2p(address)[0] for address in config.bootstrap],
+            score=self._score,
         )
+        self._admitted: dict[Admitted, Any] = {}
+        """The connections that others dialled."""
         self._host, self._swarm = make_host(config, self._inbound.on_stream, links)
         self._swarm.gate = _Gate(self._admission, self._count_refusal)
         self._swarm.register_notifee(_Notifee(self))
@@ -484,12 +488,26 @@ class Libp2pNetwork:
         if isinstance(admitted, Refusal):
             return admitted
         assert self._nursery is not None
+        self._admitted[admitted] = connection
         self._nursery.start_soon(self._count_out, connection.muxed_conn, admitted)
+        if admitted.instead_of is not None:
+            self._crowd_out(admitted.instead_of)
         return None
 
     async def _count_out(self, muxed_conn: Any, admitted: Admitted) -> None:
         await muxed_conn.event_closed.wait()
+        del self._admitted[admitted]
         self._admission.leave(admitted, trio.current_time())
+
+    def _crowd_out(self, admitted: Admitted) -> None:
+        """End the connection of a stranger whose slot somebody else has now."""
+        assert self._nursery is not None
+        self._refusals[Refusal.CROWDED_OUT] += 1
+        connection = self._admitted[admitted]
+        session = self._sessions.get(admitted.peer)
+        if session is not None and session.connection is connection:
+            session.reason = "its slot went to a peer from a network with fewer connections"
+        self._nursery.start_soon(abort, connection)
 
     def _are_twins(self, new: Session, older: Session) -> bool:
         """Tell whether both sides dialled at once."""

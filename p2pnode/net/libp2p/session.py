@@ -39,6 +39,10 @@ RTTS_MAX: Final = 8
 
 _GOSSIP_PAUSE_S: Final = 0.5
 
+_MISSES_BLAMED_PER_S: Final = 0.4
+"""Who answers no ping, and comes back each time, loses less than heals meanwhile: an overloaded
+node is disconnected, which is enough, and not banned."""
+
 
 class Session:
     """One connection in use: its lanes, requests, gossip and pings."""
@@ -190,8 +194,9 @@ class Session:
             # Who says goodbye in the middle of a ping has done nothing wrong: this task does not
             # outlive the connection, and so gets no further than the sleep.
             await trio.sleep_until(asked_s + interval_s)
-            if missed:
-                self._blame(self.peer, MISSED_PING, 1.0, "")
+            if missed and not self.retired:
+                times = min(1.0, interval_s * _MISSES_BLAMED_PER_S)
+                self._blame(self.peer, MISSED_PING, times, "")
             if misses >= self._config.ping_misses_max:
                 self.reason = f"no answer to {misses} pings"
                 await abort(self.connection)

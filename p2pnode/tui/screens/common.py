@@ -9,8 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from p2pnode.node.details import SkipReason, ViewOutcome, ViewRow
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import (
+    NodeStatus,
+    SkipReason,
+    ViewOutcome,
+    ViewRow,
+)
 from p2pnode.node.units import human_size
 from p2pnode.tui.model import Data
 from p2pnode.tui.text import Line, Span

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from p2pnode.node.details import ConsensusStatus, ValidatorSeen, ViewOutcome, ViewRow, VoteCount
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import (
+    ConsensusStatus,
+    NodeStatus,
+    ValidatorSeen,
+    ViewOutcome,
+    ViewRow,
+    VoteCount,
+)
 from p2pnode.tui import rows as lists
 from p2pnode.tui.model import Model
 from p2pnode.tui.screens.common import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pnode.node.status import PeerRow
+from p2pnode.node.answers import PeerRow
 from p2pnode.tui import rows as lists
 from p2pnode.tui.model import Model
 from p2pnode.tui.screens.common import count, milliseconds, number, short, span_s

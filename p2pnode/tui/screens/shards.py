@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from p2pnode.node.details import ShardStatus
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import NodeStatus, ShardStatus
 from p2pnode.tui import rows as lists
 from p2pnode.tui.model import Model
 from p2pnode.tui.screens.common import count, percent, ratio, short, validator_name

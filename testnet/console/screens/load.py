@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pnode.node.details import ViewOutcome
+from p2pnode.node.status import ViewOutcome
 from p2pnode.tui.screens.common import LEGEND, cells, count, milliseconds, number, skip_text
 from p2pnode.tui.text import Line, Size, Span, line
 from p2pnode.tui.widgets import heading, label, plot

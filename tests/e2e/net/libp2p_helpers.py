@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.net.libp2p import Libp2pNetwork, NetworkConfig
+from testnet.prepare import free_ports
 
 CHAIN = hashlib.sha256(b"a chain for tests").digest()
 
@@ -19,18 +19,6 @@ def seed_of(index: int) -> bytes:
 
 def peer_id_of_node(index: int) -> bytes:
     return peer_id_of(SecretKey(seed_of(index)).public)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens on just now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def address_of(index: int, port: int) -> str:

@@ -22,8 +22,9 @@ from multiaddr import Multiaddr
 
 from p2pnode.net.libp2p.host import ListenError
 from p2pnode.ports import PeerConnected, PeerLost
+from testnet.prepare import free_ports
 from tests.e2e.net.hostile import hostile_peer, key_pair
-from tests.e2e.net.libp2p_helpers import address_of, free_ports, network
+from tests.e2e.net.libp2p_helpers import address_of, network
 from tests.unit.net.network_contract import running, take, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]

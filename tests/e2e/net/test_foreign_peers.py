@@ -18,7 +18,7 @@ from p2pnode.gossip.frames import decode_frame, encode_frame
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.net.libp2p import Libp2pNetwork
 from p2pnode.net.libp2p.streams import Stream, StreamBrokenError
-from p2pnode.node.status import TransactionState
+from p2pnode.node.answers import TransactionState
 from p2pnode.ports import PeerConnected, PeerLost, Published, Verdict
 from p2pnode.types.transaction import Transaction, Transfer, sign_transaction
 from testnet.folder import Manifest

@@ -174,6 +174,32 @@ async def test_thousand_connections_from_one_address_leave_room_for_others() -> 
         nursery.cancel_scope.cancel()
 
 
+async def test_newcomer_from_elsewhere_gets_a_slot_of_a_crowd() -> None:
+    limits = NetworkLimits(inbound_max=4, inbound_reserved_share=0)
+    async with (
+        attacked(limits, limit_loopback=True) as (ours, honest),
+        trio.open_nursery() as nursery,
+    ):
+        crowd = [network(number, dial_backoff_min_s=30.0) for number in (3, 4, 5)]
+        for number, each in enumerate(crowd, 2):
+            await nursery.start(each.run)
+            each.set_wanted({ours.peer_id: [ours.address]})
+            await until(lambda count=number: len(ours.peers()) == count)
+        relay = Relay(port_of(ours), source_ip="127.0.0.2")
+        await nursery.start(relay.run)
+        newcomer = network(2, bootstrap=(address_of(0, relay.port),))
+        await nursery.start(newcomer.run)
+        await take(newcomer, PeerConnected, 1)
+        await until(lambda: newcomer.peers()[0].rtt_s is not None)
+        await gets_through(newcomer, ours)
+        await until(lambda: len(ours.peers()) == 4)
+        inside = {peer.peer for peer in ours.peers()}
+        assert crowd[-1].peer_id not in inside
+        assert {honest.peer_id, newcomer.peer_id} < inside
+        assert ours.statistics().refusals["crowded_out"] == 1
+        nursery.cancel_scope.cancel()
+
+
 async def test_peer_that_never_reads_holds_no_more_than_its_queues() -> None:
     limits = NetworkLimits(lane_bytes_max=1 << 20)
     async with attacked(limits) as (ours, honest), line(stranger_of(ours)) as found:

@@ -20,8 +20,13 @@ from p2pnode.ports import (
     RequestFailedError,
     Verdict,
 )
+from testnet.prepare import free_ports
 from tests.e2e.net.hostile import hostile_peer
-from tests.e2e.net.libp2p_helpers import address_of, free_ports, make, network
+from tests.e2e.net.libp2p_helpers import (
+    address_of,
+    make,
+    network,
+)
 from tests.unit.net.network_contract import Running, quiet, running, take, until
 
 

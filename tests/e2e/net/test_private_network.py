@@ -9,7 +9,8 @@ import trio
 
 from p2pnode.net.libp2p import Libp2pNetwork
 from p2pnode.ports import FrameReceived, Lane, PeerConnected
-from tests.e2e.net.libp2p_helpers import address_of, free_ports, network
+from testnet.prepare import free_ports
+from tests.e2e.net.libp2p_helpers import address_of, network
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 

@@ -10,7 +10,8 @@ import trio
 from p2pnode.net.config import NetworkConfigError
 from p2pnode.net.libp2p.host import ListenError
 from p2pnode.ports import PeerConnected, PeerLost
-from tests.e2e.net.libp2p_helpers import free_ports, network
+from testnet.prepare import free_ports
+from tests.e2e.net.libp2p_helpers import network
 from tests.unit.net.network_contract import take, until
 
 

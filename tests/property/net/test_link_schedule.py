@@ -9,8 +9,8 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.net.faults import PIECE_BYTES_MAX, LinkSchedule, pieces
-from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.links.schedule import PIECE_BYTES_MAX, LinkSchedule, pieces
 
 PROFILES = st.builds(
     lambda low, width, loss, rate, burst: LinkProfile(

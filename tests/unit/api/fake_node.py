@@ -11,21 +11,21 @@ import trio
 from p2pnode.api.app import ApiOptions
 from p2pnode.api.server import serve
 from p2pnode.errors import RejectedTransaction
-from p2pnode.node.jsonform import Amount
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
     BannedRow,
     BlockEvent,
     BlockStatus,
     DeductionRow,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.node.jsonform import Amount
+from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord, LogRing
 from p2pnode.types.genesis import Parameters
 from tests.unit.node.statuses import STATUS

@@ -12,8 +12,8 @@ import trio
 
 from p2pnode.api.admin import FILE_NAME, Admin, serve_admin
 from p2pnode.client import CallRefusedError, admin_client
-from p2pnode.node.address import short_path
-from p2pnode.node.status import PeerRow
+from p2pnode.node.answers import PeerRow
+from p2pnode.node.socket_path import short_path
 
 PEER = PeerRow("12D3KooW", "node1", "/ip4/127.0.0.1/tcp/1", True, 1.5, 0.0)
 

@@ -13,7 +13,8 @@ from p2pnode.client import (
     NotANodeError,
     SubscriptionClosedError,
 )
-from p2pnode.node.status import NodeStatus, TransactionState
+from p2pnode.node.answers import TransactionState
+from p2pnode.node.status import NodeStatus
 from tests.unit.api.fake_node import FakeNode, block, served
 from tests.unit.node.statuses import STATUS, status
 

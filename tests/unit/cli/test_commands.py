@@ -15,7 +15,7 @@ from p2pnode.cli.rpc import parameters
 from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
-from p2pnode.node.status import TransactionState, TransactionStatus
+from p2pnode.node.answers import TransactionState, TransactionStatus
 from p2pnode.types.transaction import decode_transaction
 from tests.unit.api.fake_node import FakeNode, block, served
 from tests.unit.cli.test_main import Run

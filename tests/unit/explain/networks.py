@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from p2pnode.explain import NodeFacts
-from p2pnode.node.details import ConsensusStatus, ValidatorSeen
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import ConsensusStatus, NodeStatus, ValidatorSeen
 from tests.unit.node.statuses import STATUS
 
 

@@ -16,8 +16,14 @@ from p2pnode.explain import (
     explain_node,
 )
 from p2pnode.explain.sentences import listed
-from p2pnode.node.details import DeviceStatus, SkipReason, ViewOutcome, ViewRow, VoteCount
-from p2pnode.node.status import NodeStatus
+from p2pnode.node.status import (
+    DeviceStatus,
+    NodeStatus,
+    SkipReason,
+    ViewOutcome,
+    ViewRow,
+    VoteCount,
+)
 from tests.unit.explain.networks import facts, node, stalled, unheard
 
 FULL = DeviceStatus(storage_error="No space left on device")

@@ -14,7 +14,8 @@ import sys
 import trio
 from trio._core import _run
 
-from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.memory import MemoryHub, MemoryNetwork
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.ports import Lane, PeerId, RequestFailedError, Verdict
 

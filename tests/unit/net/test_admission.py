@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from p2pnode.net.admission import Admission, Admitted, Refusal
 from p2pnode.net.config import NetworkConfig, NetworkLimits
 
 FAR = "192.0.2.1"
+ONE_NETWORK = (
+    [f"2a00:1:2:{n:x}::1" for n in range(24)],
+    [f"5.6.7.{n}" for n in range(24)],
+)
 
 
 def admission(
@@ -138,6 +146,125 @@ def test_memory_of_addresses_is_bounded_and_keeps_those_in_use_and_banned() -> N
         ip = f"10.{number >> 8}.{number & 255}.1"
         if door.begin(ip, 0) is None:
             door.end(ip, 0)
-    assert len(door._addresses) <= 4096
-    assert FAR in door._addresses
-    assert "192.0.2.9" in door._addresses
+    assert len(door._places) <= 4096
+    assert FAR in door._places
+    assert "192.0.2.9" in door._places
+
+
+def fill(door: Admission, ips: list[str], count: int) -> list[Admitted]:
+    """Let strangers in, one from each address in turn."""
+    found = []
+    for number in range(count):
+        admitted = door.admit(b"crowd %d" % number, ips[number % len(ips)], number)
+        assert isinstance(admitted, Admitted), (number, admitted)
+        found.append(admitted)
+    return found
+
+
+@pytest.mark.parametrize("ips", ONE_NETWORK)
+def test_one_network_with_all_slots_makes_room_for_newcomers_from_elsewhere(ips: list[str]) -> None:
+    door = admission()
+    inside = fill(door, ips, 96)
+    assert door.admit(b"one more", ips[0], 100) is Refusal.CONNECTIONS
+    for number, ip in enumerate(("9.9.9.9", "2a00:1:3::1", "5.6.8.1"), 1):
+        newcomer = door.admit(b"newcomer %d" % number, ip, 100)
+        assert isinstance(newcomer, Admitted)
+        # The youngest has to go.
+        assert newcomer.instead_of is inside[-number]
+        assert door.admit(inside[-number].peer, ips[0], 101) is Refusal.CONNECTIONS
+
+
+def test_who_was_crowded_out_leaves_once() -> None:
+    door = admission(inbound_max=4, inbound_reserved_share=0)
+    inside = fill(door, ONE_NETWORK[1], 4)
+    assert isinstance(door.admit(b"newcomer", "9.9.9.9", 5), Admitted)
+    door.leave(inside[-1], 6)
+    assert door.admit(b"one more", "5.6.7.99", 7) is Refusal.CONNECTIONS
+    door.leave(inside[0], 8)
+    assert isinstance(door.admit(b"one more", "5.6.7.99", 9), Admitted)
+
+
+def test_of_a_crowd_who_has_the_lowest_score_goes_and_who_has_become_known_stays() -> None:
+    scores = {b"crowd 1": -40.0, b"crowd 3": -60.0}
+    door = Admission(
+        NetworkConfig(
+            seed=bytes(32),
+            chain=bytes(32),
+            limits=NetworkLimits(inbound_max=6, inbound_reserved_share=0),
+        ),
+        score=lambda peer: scores.get(peer, 0.0),
+    )
+    fill(door, ONE_NETWORK[0], 6)
+    door.set_known([b"crowd 3", b"crowd 5"])
+    gone = []
+    for ip in ("9.9.9.9", "8.8.8.8"):
+        newcomer = door.admit(ip.encode(), ip, 10)
+        assert isinstance(newcomer, Admitted)
+        assert newcomer.instead_of is not None
+        gone.append(newcomer.instead_of.peer)
+    assert gone == [b"crowd 1", b"crowd 4"]
+
+
+def test_nobody_is_crowded_out_where_networks_are_many_or_nobodys() -> None:
+    door = admission(inbound_max=4, inbound_reserved_share=0)
+    fill(door, [f"5.6.{n}.1" for n in range(4)], 4)
+    assert door.admit(b"new", "9.9.9.9", 5) is Refusal.CONNECTIONS
+    local = admission(inbound_max=4, inbound_reserved_share=0)
+    fill(local, ["127.0.0.1"], 4)
+    for ip in ("127.0.0.1", "9.9.9.9"):
+        assert local.admit(b"new", ip, 5) is Refusal.CONNECTIONS
+
+
+def test_whole_private_network_is_no_crowd_but_each_address_in_it_may_be() -> None:
+    door = admission(inbound_max=4, inbound_reserved_share=0)
+    fill(door, [f"192.168.1.{n}" for n in range(4)], 4)
+    assert door.admit(b"new", "9.9.9.9", 5) is Refusal.CONNECTIONS
+    door = admission(inbound_max=4, inbound_reserved_share=0)
+    fill(door, ["192.168.1.1"], 4)
+    assert isinstance(door.admit(b"new", "192.168.1.2", 5), Admitted)
+
+
+@pytest.mark.parametrize("ips", ONE_NETWORK)
+def test_addresses_of_one_network_leave_handshakes_to_others(ips: list[str]) -> None:
+    door = admission()
+    outcomes = [door.begin(ip, 0) for ip in ips]
+    assert outcomes == [None] * 16 + [Refusal.HANDSHAKES_OF_NETWORK] * 8
+    assert door.begin("9.9.9.9", 0) is None
+    door.end(ips[0], 1)
+    assert door.begin(ips[20], 1) is None
+    assert [door.begin(f"192.168.1.{n}", 1) for n in range(20)] == [None] * 20
+
+
+def test_network_begins_no_more_handshakes_than_two_addresses_may() -> None:
+    door = admission(handshakes_burst_max=5, handshakes_per_s=1.0)
+    outcomes = []
+    for number in range(12):
+        ip = f"2a00:1:2:{number}::1"
+        outcomes.append(door.begin(ip, 0))
+        if outcomes[-1] is None:
+            door.end(ip, 0)
+    assert outcomes == [None] * 10 + [Refusal.RATE_OF_NETWORK] * 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), max_size=200), st.data())
+def test_shares_of_networks_that_want_more_differ_by_one_at_most(
+    arrivals: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    door = admission(inbound_max=12, inbound_reserved_share=0, inbound_per_address_max=100)
+    inside: dict[Admitted, int] = {}
+    for count, (network, host) in enumerate(arrivals):
+        outcome = door.admit(b"%d" % count, f"5.6.{network}.{host}", count)
+        if isinstance(outcome, Admitted):
+            inside[outcome] = network
+            if outcome.instead_of is not None:
+                del inside[outcome.instead_of]
+        else:
+            held = list(inside.values())
+            assert len(held) == 12
+            assert held.count(network) + 1 >= max(held.count(n) for n in range(6))
+        assert len(inside) <= 12
+        if inside and data.draw(st.booleans()):
+            left = data.draw(st.sampled_from(list(inside)))
+            del inside[left]
+            door.leave(left, count)
+    assert list(door._inside) == list(inside)

@@ -15,9 +15,14 @@ import trio
 import trio.testing
 
 from p2pnode.errors import P2PNodeError
-from p2pnode.net.hub import DETECTION_S, LIVENESS_S, QUEUE_S_MAX
-from p2pnode.net.link import LinkProfileError
-from p2pnode.net.memory import BAN_S, SEEN_MAX, LinkProfile, MemoryHub, MemoryNetwork
+from p2pnode.net.links.profile import LinkProfile, LinkProfileError
+from p2pnode.net.memory import (
+    BAN_S,
+    SEEN_MAX,
+    MemoryHub,
+    MemoryNetwork,
+)
+from p2pnode.net.memory_hub import DETECTION_S, LIVENESS_S, QUEUE_S_MAX
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.ports import (
     FrameReceived,

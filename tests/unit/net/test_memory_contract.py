@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import trio
 
-from p2pnode.net.memory import LinkProfile, MemoryHub, MemoryNetwork
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.memory import MemoryHub, MemoryNetwork
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.ports import Network, PeerId
 from tests.unit.net.network_contract import CONTRACT, Check, Factory

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.node.config import SETTINGS, NodeConfig, load_config, render_toml, sample_toml
+from p2pnode.node.peer_ids import parse_peer_id, peer_id_text
 from p2pnode.node.settings import (
     BadSettingError,
     ConfigFileError,
@@ -17,7 +18,6 @@ from p2pnode.node.settings import (
     Setting,
     UnknownSettingError,
 )
-from p2pnode.node.status import parse_peer_id, peer_id_text
 
 SAMPLE = Path(__file__).parents[3] / "docs" / "config.sample.toml"
 

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.node.jsonform import Amount, ValueFormError, from_json, to_json
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
     BlockEvent,
     BlockStatus,
     GenesisInfo,
-    NodeStatus,
     PeerRow,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
     ValidatorRow,
 )
+from p2pnode.node.jsonform import Amount, ValueFormError, from_json, to_json
+from p2pnode.node.status import NodeStatus
 from tests.unit.node.statuses import STATUS
 
 TYPES = [

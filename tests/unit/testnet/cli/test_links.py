@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from p2pnode.errors import ConfigError
-from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 from testnet.cli.links import _wish
 from testnet.cli.main import make_parser
 from testnet.cli.screen import cut_lines, links_table

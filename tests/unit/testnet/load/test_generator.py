@@ -10,13 +10,13 @@ import trio
 import trio.testing
 
 from p2pnode.client import NodeUnreachableError
-from p2pnode.node.status import (
+from p2pnode.node.answers import (
     AccountStatus,
-    NodeStatus,
     SubmitOutcome,
     TransactionState,
     TransactionStatus,
 )
+from p2pnode.node.status import NodeStatus
 from testnet.load.generator import Generator
 from testnet.load.options import LoadOptions
 from testnet.load.report import LoadReport, percentiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 from testnet.supervise.links import UNDO_MAX, Links, NamedProfile, NotALinkError
 from testnet.supervise.noderun import UnknownNodeError
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from p2pnode.cli.exit_codes import ExitCode
-from p2pnode.node.status import BlockStatus, NodeStatus, StateRoot
+from p2pnode.node.answers import BlockStatus
+from p2pnode.node.status import NodeStatus, StateRoot
 from testnet.cli.screen import summary_text
 from testnet.load.report import LoadReport, Named, Percentiles
 from testnet.spec import TestnetSpec

@@ -1,4 +1,4 @@
-"""The parts of a node's status made from its core: what it knows of consensus, batches and shards.
+"""Where a node's status comes from: its parts, made from what the core knows at the moment.
 
 Asked several times a second by surfaces, so nothing here looks at every account or transaction.
 """
@@ -14,13 +14,14 @@ from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.ranges import genesis_layout
 from p2pnode.node.clocks import Clocks
 from p2pnode.node.core import Core
-from p2pnode.node.details import (
+from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.node.status import (
     AvailabilityStatus,
     ConsensusStatus,
+    MempoolStatus,
     ShardStatus,
     ValidatorSeen,
 )
-from p2pnode.node.status import MempoolStatus, peer_id_text
 from p2pnode.sync.fetcher import PAYLOAD
 from p2pnode.types.genesis import SYSTEM_UID
 

@@ -148,7 +148,7 @@ def aws_latencies_ms() -> Mapping[tuple[str, str], float]:
 
     The matrix is the one of CometBFT's end-to-end tests.
     """
-    text = files("p2pnode.net").joinpath("aws_one_way_latency_ms.csv").read_text("ascii")
+    text = files("p2pnode.net.links").joinpath("aws_one_way_latency_ms.csv").read_text("ascii")
     head, *rows = csv.reader(text.splitlines())
     return {
         (row[0].lower(), to.lower()): float(value)

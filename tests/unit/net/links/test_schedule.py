@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2pnode.net.faults import (
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.links.schedule import (
     PIECE_BYTES_MAX,
     QUEUE_BYTES_MAX,
     QUEUE_BYTES_MIN,
@@ -12,7 +13,6 @@ from p2pnode.net.faults import (
     SEGMENT_BYTES,
     LinkSchedule,
 )
-from p2pnode.net.profiles import LinkProfile
 
 
 def never() -> float:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from p2pnode.net.profiles import (
+from p2pnode.net.links.profile import (
     PROFILES,
     LinkProfile,
     LinkProfileError,

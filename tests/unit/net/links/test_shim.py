@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from p2pnode.net.channel.errors import ChannelClosedError
-from p2pnode.net.faults import PIECE_BYTES_MAX, QUEUE_BYTES_MAX
-from p2pnode.net.profiles import LinkProfile, LinkProfileError
-from p2pnode.net.shim import (
+from p2pnode.net.links.profile import LinkProfile, LinkProfileError
+from p2pnode.net.links.schedule import PIECE_BYTES_MAX, QUEUE_BYTES_MAX
+from p2pnode.net.links.shim import (
     HANDSHAKE_LEGS,
     LINKS_MAX,
     LinkState,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import trio
 
-from p2pnode.net.link import Call, Link, LinkProfile
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.memory_link import Call, Link
 from p2pnode.net.mesh import Mesh
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.ports import (

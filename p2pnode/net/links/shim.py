@@ -17,8 +17,8 @@ import trio
 from p2pnode.errors import ConfigError
 from p2pnode.net.channel.errors import ChannelClosedError
 from p2pnode.net.channel.secure import RawChannel
-from p2pnode.net.faults import LinkSchedule, pieces
-from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
+from p2pnode.net.links.schedule import LinkSchedule, pieces
 from p2pnode.ports import PeerId
 
 LINKS_MAX: Final = 1024

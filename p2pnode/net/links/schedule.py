@@ -17,7 +17,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from p2pnode.net.profiles import LinkProfile
+from p2pnode.net.links.profile import LinkProfile
 
 SEGMENT_BYTES: Final = 1448
 """Payload of a TCP segment on Ethernet, with time stamps."""
@@ -58,8 +58,8 @@ class LinkSchedule:
     """The bytes of one direction of one connection that have not left yet."""
 
     __slots__ = (
-        "_busy_until_s", "_cut", "_draw", "_held", "_last_due_s", "_last_wire_s", "_losing",
-        "_profile", "_queue", "_queued_bytes",
+        "_busy_until_s", "_cut", "_draw", "_held", "_losing", "_profile", "_queue",
+        "_queued_bytes",
     )  # fmt: skip
 
     def __init__(self, profile: LinkProfile | None, draw: Callable[[], float]) -> None:
@@ -78,8 +78,6 @@ class LinkSchedule:
         """Pieces that wait for the healing, behind those of the queue."""
         self._queued_bytes = 0
         self._busy_until_s = -inf
-        self._last_wire_s = -inf
-        self._last_due_s = -inf
         self._losing = False
 
     @property
@@ -132,9 +130,6 @@ class LinkSchedule:
             while self._queue and self._queue[-1][0] > now_s:
                 self._held.appendleft(self._queue.pop()[2])
             self._busy_until_s = min(self._busy_until_s, now_s)
-            # What was held counts for the order no more: it is scheduled anew.
-            self._last_due_s = self._queue[-1][1] if self._queue else -inf
-            self._last_wire_s = self._busy_until_s
         self._cut = cut
         while self._held and not cut:
             self._schedule(self._held.popleft(), now_s)
@@ -146,13 +141,14 @@ class LinkSchedule:
             sent_s += len(piece) / profile.rate_bytes_per_s
         self._busy_until_s = sent_s
         wire_s = sent_s + (self._retransmission_s(len(piece)) if profile.loss else 0.0)
-        # Behind a segment that is still to be sent again, the others wait at the other end.
-        self._last_wire_s = max(self._last_wire_s, wire_s)
         latency_ms = profile.latency_ms_min
         if profile.latency_ms_max > latency_ms:
             latency_ms += self._draw() * (profile.latency_ms_max - latency_ms)
-        self._last_due_s = max(self._last_due_s, self._last_wire_s + latency_ms / 1e3)
-        self._queue.append((self._last_wire_s, self._last_due_s, piece))
+        # Nothing overtakes: behind a segment that is still to be sent again, the others wait at the
+        # other end. What has left the queue has arrived before now, and holds up nothing.
+        last_wire_s, last_due_s = self._queue[-1][:2] if self._queue else (-inf, -inf)
+        wire_s = max(wire_s, last_wire_s)
+        self._queue.append((wire_s, max(wire_s + latency_ms / 1e3, last_due_s), piece))
 
     def _retransmission_s(self, size_bytes: int) -> float:
         """Return how much later the whole piece has come for its lost segments."""

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2pnode.net.profiles import LinkProfile as LinkProfile
-from p2pnode.net.profiles import LinkProfileError as LinkProfileError
 from p2pnode.ports import Lane
 
 if TYPE_CHECKING:
