@@ -74,6 +74,16 @@ class BadRecordError(RemoteProtocolError):
     penalty = 25.0
 
 
+class NewerRecordError(RemoteProtocolError):
+    """A record of a version that nodes of today do not know, which is nobody's fault."""
+
+    penalty = 0.0
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"record of version {version}, {VERSION} is the newest known here")
+        self.version = version
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """What a node says of itself."""
@@ -148,17 +158,22 @@ def decode_record(raw: bytes) -> SignedRecord:
     """Return the record in these bytes, its signature unchecked.
 
     Raises:
-        RemoteProtocolError: Not a record of this version.
+        NewerRecordError: Of a later version; all that is known of it is the array of body and
+            signature, and that the version comes first in the body.
+        RemoteProtocolError: Not a record.
     """
     raw_body, raw_signature = codec.array(
         codec.decode(raw, size_bytes_max=RECORD_BYTES_MAX), "signed record", length=2
     )
     body = codec.octets(raw_body, "record")
-    signature = codec.octets(raw_signature, "signature", length=SIGNATURE_BYTES)
-    items = codec.array(codec.decode(body, size_bytes_max=RECORD_BYTES_MAX), "record", length=6)
-    version = codec.unsigned(items[0], "version")
+    value = codec.decode(body, size_bytes_max=RECORD_BYTES_MAX)
+    version = codec.unsigned(next(iter(codec.array(value, "record")), 0), "version")
+    if version > VERSION:
+        raise NewerRecordError(version)
+    items = codec.array(value, "record", length=6)
     if version != VERSION:
         raise BadRecordError(f"record of version {version}, {VERSION} expected")
+    signature = codec.octets(raw_signature, "signature", length=SIGNATURE_BYTES)
     record = NodeRecord(
         public_key=codec.octets(items[1], "public key", length=PUBLIC_KEY_BYTES),
         scope=Scope(codec.unsigned(items[2], "scope", value_max=max(Scope))),

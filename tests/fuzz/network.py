@@ -77,22 +77,23 @@ class FakeConnection:
         self.socket = self
         self.script: list[bytes] = []
         """What the next stream that the node opens will read."""
+        self.ip = "127.0.0.1"
 
     async def close(self) -> None:
         self.is_closed = True
         self.event_closed.set()
 
-    async def new_stream(self) -> _NetStream:
-        return _NetStream(self, self.script)
+    async def new_stream(self) -> FakeNetStream:
+        return FakeNetStream(self, self.script)
 
     def getpeername(self) -> tuple[str, int]:
-        return "127.0.0.1", 4001
+        return self.ip, 4001
 
     def get_remote_address(self) -> tuple[str, int]:
-        return "127.0.0.1", 4001
+        return self.ip, 4001
 
 
-class _NetStream:
+class FakeNetStream:
     """A stream whose other end has written everything beforehand, and closed."""
 
     def __init__(self, connection: FakeConnection, pieces: Sequence[bytes]) -> None:
@@ -234,8 +235,8 @@ class NetworkFuzz:
             elif isinstance(item, kind) and isinstance(item, Published):
                 found.append(item.data)
 
-    async def _open(self, protocol: str, pieces: Sequence[bytes]) -> _NetStream:
-        stream = _NetStream(
+    async def _open(self, protocol: str, pieces: Sequence[bytes]) -> FakeNetStream:
+        stream = FakeNetStream(
             self._connection, [_line(HELLO) + _line(protocol.encode() + b"\n"), *pieces]
         )
         await self.network._inbound.on_stream(stream)
@@ -267,7 +268,7 @@ class NetworkFuzz:
             data += length + line
         if rng.random() < 0.1:
             data = self._mutator.bytes_of(data)
-        stream = _NetStream(self._connection, self._cut(data))
+        stream = FakeNetStream(self._connection, self._cut(data))
         await self.network._inbound.on_stream(stream)
         # Past the decoder: the first line is the right one, and a second line is whole.
         start = len(_line(HELLO))

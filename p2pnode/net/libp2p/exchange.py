@@ -21,10 +21,12 @@ from p2pnode.errors import RemoteProtocolError
 from p2pnode.net.addresses import expanded, interface_ips, scope_of_ip, told_within
 from p2pnode.net.book import AddressBook, News
 from p2pnode.net.config import NetworkConfig
+from p2pnode.net.moves import Moves
 from p2pnode.net.rates import TokenBucket
 from p2pnode.ports import PeerId, RequestFailedError
 from p2pnode.types.record import (
     RECORD_BYTES_MAX,
+    NewerRecordError,
     NodeRecord,
     Scope,
     SignedRecord,
@@ -47,12 +49,6 @@ RENEWAL_MS: Final = 900_000
 NEWS_PAUSE_S: Final = 0.2
 """Time between two tellings of news: they gather meanwhile."""
 
-NEWS_MAX: Final = 64
-"""Records of others that wait to be told."""
-
-MOVES_PAUSE_S: Final = 5.0
-"""A peer that moves more often is told of this often, with its last address."""
-
 STALE_POINTS: Final = 1.0
 """Cost of a message with records that are too old or from the future. At one message in ten seconds
 this heals faster than it hurts: a clock that is wrong, ours or theirs, must not end in bans."""
@@ -66,6 +62,13 @@ CHECKS_AT_ONCE_MAX: Final = 600
 
 CHECKED_PEERS_MAX: Final = 1024
 """Peers of which that is counted; the one forgotten first is the one that came first."""
+
+NEWS_PER_S: Final = 0.8 * CHECKS_PER_S
+"""Records of others told in a second, in the long run: those who hear of them check no more, and
+would pass over what comes last."""
+
+EXCEEDING_PAUSE_S: Final = 5.0
+"""Time between two records of ours that are signed above one of an earlier life."""
 
 ANSWER_BYTES_PER_PEER: Final = len(Scope) * (RECORD_BYTES_MAX + 3)
 
@@ -96,6 +99,7 @@ class Exchange:
         *,
         penalize: Callable[[PeerId, float, str], None],
         on_learned: Callable[[], None],
+        is_known: Callable[[PeerId], bool],
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         ips: Callable[[], Iterable[str]] = interface_ips,
     ) -> None:
@@ -107,6 +111,7 @@ class Exchange:
             sessions: The connections in use at any time; not copied.
             penalize: Told of what peers do wrong.
             on_learned: Called after the book may have changed.
+            is_known: Tells the peers that matter to us from strangers: news of them comes first.
             wall_ms: The time, milliseconds since 1970.
             ips: Addresses of the machine's interfaces, for a node that listens on all of them.
         """
@@ -117,6 +122,7 @@ class Exchange:
         self._sessions = sessions
         self._penalize = penalize
         self._on_learned = on_learned
+        self._is_known = is_known
         self._wall_ms = wall_ms
         self._ips = ips
         self._listening: tuple[str, ...] = ()
@@ -124,11 +130,12 @@ class Exchange:
         self._sequence = 0
         self._exceeded_s = float("-inf")
         self._checks: dict[PeerId, TokenBucket] = {}
-        self._moved_s: dict[PeerId, float] = {}
-        self._news: dict[tuple[PeerId, Scope], SignedRecord] = {}
+        self._moves = Moves()
         self._wake = trio.Event()
         self._have_news = trio.Event()
         self._nursery: trio.Nursery | None = None
+        self.newer_count = 0
+        """Records told to us in a version we do not know."""
 
     def listens_on(self, addresses: Iterable[str]) -> None:
         """Say where this node listens; before anybody is told."""
@@ -136,8 +143,9 @@ class Exchange:
         self.renew()
 
     def addresses(self, scope: Scope) -> tuple[str, ...]:
-        """Return what peers within a scope are told of this node."""
-        return self._own[scope].record.addresses
+        """Return what peers within a scope are told of this node; nothing before it listens."""
+        own = self._own.get(scope)
+        return () if own is None else own.record.addresses
 
     def wake(self) -> None:
         """Ask now, where somebody is missing."""
@@ -258,7 +266,11 @@ class Exchange:
         is_stale = False
         for value in raws:
             raw = codec.octets(value, "record", length_max=RECORD_BYTES_MAX)
-            signed = decode_record(raw)
+            try:
+                signed = decode_record(raw)
+            except NewerRecordError:
+                self.newer_count += 1
+                continue
             record = signed.record
             # Most of what is told is known, its signature checked.
             if self._book.holds(signed) or self._own.get(record.scope) == signed:
@@ -275,7 +287,10 @@ class Exchange:
                 news = self._book.learn_record(signed, teller=session.peer, within=scope)
                 is_stale = is_stale or (news is News.OLD and record.peer == session.peer)
                 if news is News.CHANGED:
-                    self._pass_on(signed)
+                    self._moves.put(
+                        signed, teller=session.peer, is_kept=self._is_known(record.peer)
+                    )
+                    self._have_news.set()
         if is_stale:
             self._penalize(session.peer, STALE_POINTS, "told records out of their time")
         self._on_learned()
@@ -293,7 +308,7 @@ class Exchange:
         """Sign above a record of an earlier life, signed when the clock was ahead of now."""
         now_s = trio.current_time()
         # Not more often: two nodes with one key would drive each other on.
-        if sequence > self._sequence and now_s - self._exceeded_s >= MOVES_PAUSE_S:
+        if sequence > self._sequence and now_s - self._exceeded_s >= EXCEEDING_PAUSE_S:
             self._exceeded_s = now_s
             self._sequence = sequence
             self._sign({s: signed.record.addresses for s, signed in self._own.items()}, sequence)
@@ -301,38 +316,23 @@ class Exchange:
 
     # --- news -----------------------------------------------------------------
 
-    def _pass_on(self, signed: SignedRecord) -> None:
-        key = signed.record.peer, signed.record.scope
-        if key in self._news or len(self._news) < NEWS_MAX:
-            self._news[key] = signed
-            self._have_news.set()
-
-    def _forget_moves(self) -> None:
-        now_s = trio.current_time()
-        self._moved_s = {
-            peer: moved_s
-            for peer, moved_s in self._moved_s.items()
-            if now_s - moved_s < MOVES_PAUSE_S
-        }
-
     async def _run_news(self) -> None:
         while True:
             await self._have_news.wait()
             await trio.sleep(NEWS_PAUSE_S)
-            self._forget_moves()
-            ready = {k: signed for k, signed in self._news.items() if k[0] not in self._moved_s}
-            for peer, scope in ready:
-                self._moved_s[peer] = trio.current_time()
-                del self._news[peer, scope]
-            if not self._news:
+            ready = self._moves.take(self._further_max, trio.current_time())
+            if not self._moves:
                 self._have_news = trio.Event()
-            self._tell_all(ready.values())
+            self._tell_all(ready)
+            await trio.sleep(len(ready) / NEWS_PER_S)
+
+    @property
+    def _further_max(self) -> int:
+        """Records of others that are told at a time, besides ours."""
+        return self._config.limits.records_told_max - len(Scope)
 
     def _tell_all(self, news: Collection[SignedRecord]) -> None:
-        if self._nursery is None:
-            return
-        further_max = self._config.limits.records_told_max - len(Scope)
-        if not news:
+        if self._nursery is None or not news:
             return
         for session in list(self._sessions.values()):
             scope = scope_of_ip(session.observed_ip)
@@ -342,4 +342,4 @@ class Exchange:
                 if signed.record.scope <= scope
                 and signed.record.peer not in (session.peer, self._own_id)
             ]
-            self._nursery.start_soon(self.ask, session, further[:further_max])
+            self._nursery.start_soon(self.ask, session, further[: self._further_max])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import trio
@@ -25,7 +25,6 @@ from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
@@ -273,22 +272,11 @@ def make_host(
     swarm.connect_to_nobody()
     host = BasicHost(network=swarm, disable_identify_address_discovery=True)
     # The host asks every peer to identify itself, in tasks of Trio's own nursery whose errors end
-    # the process. We need nothing of it; other implementations may ask us.
+    # the process. We need nothing of it; others that ask us are answered by identify.py.
     swarm.notifees.clear()
-    for protocol in list(host.multiselect.handlers):
-        if protocol != IDENTIFY:
-            del host.multiselect.handlers[protocol]
+    host.multiselect.handlers.clear()
     swarm.set_stream_handler(on_stream)  # type: ignore[arg-type]
     return host, swarm
-
-
-def announce(host: BasicHost, protocols: Iterable[bytes]) -> None:
-    """Let identify name protocols; other implementations gossip only with who says it does.
-
-    Their streams go to the swarm's stream handler like all others.
-    """
-    for name in protocols:
-        host.multiselect.handlers.setdefault(TProtocol(name.decode()), None)
 
 
 def _make_upgrader(

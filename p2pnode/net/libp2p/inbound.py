@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import trio
-from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.peer.id import ID
 
 from p2pnode.errors import RemoteProtocolError
+from p2pnode.net.addresses import ip_of, scope_of_ip
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.gossip import Gossip
+from p2pnode.net.libp2p.host import remote_address
+from p2pnode.net.libp2p.identify import identity
 from p2pnode.net.libp2p.lanes import LaneReceiver
 from p2pnode.net.libp2p.requests import Handler, RequestServer
 from p2pnode.net.libp2p.router import MESHSUB
-from p2pnode.net.libp2p.streams import ReplayedStream, Stream, StreamBrokenError, Traffic, agree
+from p2pnode.net.libp2p.streams import Stream, StreamBrokenError, Traffic, agree
 from p2pnode.net.meters import Meters
 from p2pnode.net.offences import STREAMS_AT_A_TIME, Offence
 from p2pnode.net.scores import BAN_SCORE, LOW_SCORE
 from p2pnode.ports import Lane, PeerId
+from p2pnode.types.record import Scope
 
 _log = logging.getLogger("p2pnode.net")
 
 NEGOTIATION_TIMEOUT_S: Final = 10.0
 """Time a peer has to say what a stream it opened is for."""
 
+_IDENTIFY: Final = IDENTIFY.encode()
 _IPFS_PING: Final = "/ipfs/ping/1.0.0"
 _IPFS_PING_BYTES: Final = 32
 
@@ -81,13 +85,21 @@ class InboundStreams:
         """Request handlers that raised anything but a P2PNodeError: bugs of ours."""
         return self._server.handler_errors
 
-    def attach(self, host: BasicHost, gossip: Gossip, lanes: LaneReceiver) -> None:
+    def attach(
+        self,
+        gossip: Gossip,
+        lanes: LaneReceiver,
+        *,
+        public_key: bytes,
+        addresses: Callable[[Scope], Iterable[str]],
+    ) -> None:
         """Serve the protocols every node speaks.
 
         Args:
-            host: Its identify answers other implementations.
             gossip: Reads gossip streams.
             lanes: Reads lanes.
+            public_key: Ours, as libp2p writes keys.
+            addresses: What peers within a scope are told of where this node is.
         """
 
         async def receive_gossip(stream: Stream) -> None:
@@ -95,12 +107,15 @@ class InboundStreams:
             await gossip.receive_from(stream)
 
         async def identify(stream: Stream) -> None:
-            handler: Any = host.multiselect.handlers[IDENTIFY]
-            await handler(ReplayedStream(stream.net_stream, stream.take_leftover()))
+            observed = remote_address(stream.net_stream.muxed_conn)
+            names = [name.decode() for name in self.handlers]
+            told = addresses(scope_of_ip(ip_of(observed)))
+            await stream.write(identity(public_key, names, told, observed))
+            await stream.finish()
 
         self.handlers[MESHSUB.encode()] = receive_gossip
         self.handlers[_IPFS_PING.encode()] = self._answer_ipfs_pings
-        self.handlers[IDENTIFY.encode()] = identify
+        self.handlers[_IDENTIFY] = identify
         for lane in Lane:
             name = self._config.protocol(f"lane/{lane:d}")
             self.handlers[name.encode()] = _lane_handler(lanes, lane)
@@ -148,7 +163,7 @@ class InboundStreams:
                 protocol = await self._agree(stream)
                 stream.protocol = protocol.decode()
                 await self.handlers[protocol](stream)
-                is_done = protocol == IDENTIFY.encode()
+                is_done = protocol == _IDENTIFY
         except StreamBrokenError as error:
             _log.debug("a stream of %s has ended: %s", ID(peer), error)
         except RemoteProtocolError as error:

@@ -31,7 +31,6 @@ from p2pnode.net.libp2p.exchange import Exchange
 from p2pnode.net.libp2p.gossip import Gossip
 from p2pnode.net.libp2p.host import (
     abort,
-    announce,
     check_ports_are_free,
     listen,
     make_host,
@@ -183,8 +182,14 @@ class Libp2pNetwork:
             self._sessions,
             penalize=self.penalize,
             on_learned=self._dialler.wake,
+            is_known=self._admission.is_known,
         )
-        self._inbound.attach(self._host, self._gossip, self._lanes)
+        self._inbound.attach(
+            self._gossip,
+            self._lanes,
+            public_key=self._host.get_public_key().serialize(),
+            addresses=self._exchange.addresses,
+        )
         self._topics: list[tuple[str, Callable[[PeerId, bytes], Verdict]]] = []
         self._listening: tuple[str, ...] = ()
         self._nursery: trio.Nursery | None = None
@@ -219,7 +224,6 @@ class Libp2pNetwork:
         if self._nursery is not None:
             raise UsedOnceError("this network has run already")
         check_ports_are_free(self._config.listening)
-        announce(self._host, self._inbound.handlers)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._inbound.begin(nursery)
@@ -354,6 +358,7 @@ class Libp2pNetwork:
             refusals={
                 **{refusal.value: count for refusal, count in self._refusals.items()},
                 "streams": self._inbound.refused,
+                "newer_records": self._exchange.newer_count,
             },
             offences=dict(self._offences),
         )

@@ -90,7 +90,8 @@ class Stream:
             StreamBrokenError: The end, for whatever reason.
         """
         if self._leftover:
-            return self.take_leftover()
+            leftover, self._leftover = self._leftover, b""
+            return leftover
         try:
             data: bytes = await self._muxed.read(READ_BYTES)
         except Exception as error:
@@ -121,10 +122,16 @@ class Stream:
         """Wait until the peer is known to the node; what it sends comes after that."""
         await self._muxed.conn.ready.wait()
 
-    def take_leftover(self) -> bytes:
-        """Return what was read too far, for a handler that reads the net stream itself."""
-        leftover, self._leftover = self._leftover, b""
-        return leftover
+    async def finish(self) -> None:
+        """Say that nothing more will be written; what was is still delivered.
+
+        Raises:
+            StreamBrokenError: The stream is gone.
+        """
+        try:
+            await self.net_stream.close()
+        except Exception as error:
+            raise StreamBrokenError(f"close: {error!r}") from error
 
     async def reset(self) -> None:
         """End the stream at once and wake its reader and writer; never raises, may be repeated."""
@@ -143,24 +150,6 @@ class Stream:
     def reset_soon(self, nursery: trio.Nursery) -> None:
         """Reset from code that must not wait."""
         nursery.start_soon(self.reset)
-
-
-class ReplayedStream:
-    """A NetStream as stock handlers expect it, which first returns what was read too far."""
-
-    def __init__(self, net_stream: NetStream, leftover: bytes) -> None:
-        self._net_stream = net_stream
-        self._leftover = leftover
-
-    async def read(self, n: int | None = None) -> bytes:
-        if not self._leftover:
-            return await self._net_stream.read(n)
-        size = len(self._leftover) if n is None or n < 0 else n
-        data, self._leftover = self._leftover[:size], self._leftover[size:]
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._net_stream, name)
 
 
 async def open_stream(connection: SwarmConn, protocol: str, traffic: Traffic) -> Stream:

@@ -50,6 +50,7 @@ class Node:
         self.peer = peer_id_of(self.key.public)
         self.ips: tuple[str, ...] = IPS
         self.clock_ahead_ms = 0
+        self.known: list[PeerId] = []
         limits = limits or NetworkLimits()
         self.config = NetworkConfig(seed=self.key.seed, chain=CHAIN, limits=limits)
         self.book = AddressBook(self.peer, peers_max=100, told_by_one_max=10)
@@ -61,6 +62,7 @@ class Node:
             self.sessions,
             penalize=lambda peer, points, reason: self.penalties.append((peer, points)),
             on_learned=lambda: None,
+            is_known=lambda peer: peer in self.known,
             wall_ms=self.wall_ms,
             ips=lambda: self.ips,
         )
@@ -177,6 +179,19 @@ async def test_hearsay_without_a_valid_signature_is_not_kept_and_costs_score(
     assert costs[2] > 0
     assert a.penalties == []  # who serves requests blames, and once
     assert len(a.book) == 0
+
+
+async def test_records_of_a_later_version_are_passed_over_for_nothing_and_counted(
+    autojump_clock: MockClock,
+) -> None:
+    a, b, c = three()
+    connect(a, b)
+    later = codec.encode([codec.encode([2, c.key.public, b"what", b"ever"]), bytes(64)])
+    known = c.record(START_MS, ["/ip4/8.8.8.8/tcp/1"])
+    await a.tell(b, [later, known.raw, later])
+    assert a.book.records(c.peer) == [known]
+    assert a.penalties == []
+    assert a.exchange.newer_count == 2
 
 
 async def test_malformed_request_for_peers_costs_its_sender_once(
@@ -366,6 +381,58 @@ async def test_peer_that_moves_all_the_time_is_not_passed_on_all_the_time(
         # The last move is not lost, only late.
         await trio.sleep(10)
         assert last == ["/ip4/8.8.8.8/tcp/100"]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_move_of_an_honest_peer_is_told_on_among_the_moves_of_hundreds(
+    is_known: bool, autojump_clock: MockClock
+) -> None:
+    """Two hostile peers have 128 friends each, who move all the time; an honest one moves once."""
+    ours, honest, listener = three()
+    ours.book = AddressBook(ours.peer, peers_max=1024, told_by_one_max=256)
+    ours.exchange._book = ours.book
+    liars = [Node(number) for number in (4, 5)]
+    sybils = [Node(number) for number in range(1000, 1256)]
+    for each in (honest, listener, *liars):
+        connect(ours, each)
+    if is_known:
+        ours.known.append(honest.peer)
+    heard: dict[PeerId, float] = {}
+
+    async def listen(protocol: str, body: bytes, timeout_s: float) -> bytes:
+        records = codec.array(codec.decode(body, size_bytes_max=1 << 20), "records")
+        assert len(records) <= ours.config.limits.records_told_max
+        for raw in records:
+            signed = decode_record(codec.octets(raw, "record"))
+            heard.setdefault(signed.record.peer, trio.current_time())
+        return codec.encode([])
+
+    ours.sessions[listener.peer].ask = listen  # type: ignore[method-assign]
+
+    async def move(liar: Node, friends: Sequence[Node]) -> None:
+        sequence = START_MS
+        while True:
+            for at in range(0, len(friends), 16):
+                sequence += 1
+                raws = [
+                    friend.record(sequence, [f"/ip4/8.8.8.8/tcp/{sequence % 60_000 + 1}"]).raw
+                    for friend in friends[at : at + 16]
+                ]
+                await ours.tell(liar, raws)
+                await trio.sleep(0.1)
+
+    await ours.tell(honest, [honest.record(START_MS, ["/ip4/9.9.9.9/tcp/1"]).raw])
+    async with running(ours), trio.open_nursery() as nursery:
+        for number, liar in enumerate(liars):
+            nursery.start_soon(move, liar, sybils[128 * number : 128 * (number + 1)])
+        await trio.sleep(6)
+        assert honest.peer not in heard
+        moved_s = trio.current_time()
+        await ours.tell(honest, [honest.record(START_MS + 1, ["/ip4/9.9.9.9/tcp/2"]).raw])
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert heard[honest.peer] - moved_s <= 2.5
+    assert len(heard) > 100
 
 
 async def test_two_nodes_with_one_key_do_not_drive_each_other_on(

@@ -16,6 +16,7 @@ from p2pnode.types.record import (
     LIFE_MS,
     RECORD_BYTES_MAX,
     BadRecordError,
+    NewerRecordError,
     NodeRecord,
     Role,
     Scope,
@@ -77,7 +78,8 @@ def test_largest_record_fits_the_limit_and_a_larger_one_is_refused() -> None:
 @pytest.mark.parametrize(
     "items",
     [
-        [2, KEY.public, 0, 1, 0, []],
+        [0, KEY.public, 0, 1, 0, []],
+        [],
         [1, KEY.public[1:], 0, 1, 0, []],
         [1, KEY.public, 3, 1, 0, []],
         [1, KEY.public, 0, -1, 0, []],
@@ -91,6 +93,15 @@ def test_largest_record_fits_the_limit_and_a_larger_one_is_refused() -> None:
 def test_record_out_of_shape_is_refused(items: list[codec.Encodable]) -> None:
     with pytest.raises(RemoteProtocolError):
         decode_record(codec.encode([codec.encode(items), bytes(64)]))
+
+
+@pytest.mark.parametrize("items", [[2, KEY.public, 0, 1, 0, []], [1 << 64 - 1], [3, [], b"", 9]])
+def test_record_of_a_later_version_is_told_apart_whatever_is_in_it_and_costs_nothing(
+    items: list[codec.Encodable],
+) -> None:
+    with pytest.raises(NewerRecordError, match="1 is the newest") as raised:
+        decode_record(codec.encode([codec.encode(items), bytes(96)]))
+    assert raised.value.penalty == 0
 
 
 def test_record_lives_an_hour_and_what_is_stale_nobody_would_have_passed_on() -> None:
