@@ -244,7 +244,8 @@ class Node:
         self._seen_ms[height] = now_ms
         self._finality_ms.add(max(0, now_ms - payload.time_ms))
         if payload.proposer is not None and not self.core.catchup.syncing:
-            self._clocks.saw(payload.proposer, now_ms - payload.time_ms)
+            own = payload.proposer == self.core.identity.index
+            self._clocks.saw(payload.proposer, payload.time_ms, now_ms, own=own)
         if len(self._seen_ms) > 10_000:
             for old in list(self._seen_ms)[:1000]:
                 del self._seen_ms[old]

@@ -73,8 +73,8 @@ class ValidatorSeen:
     height: int | None = None
     """Newest height it is known to have."""
     clock_ms: int | None = None
-    """How far its clock is ahead of this node's, by the times in its final payloads, within some
-    100 ms; None when too few are known."""
+    """How far its clock is ahead of this node's at least, by the times in its final payloads; 0
+    when delays explain them, None when too few are known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ def _validators(
                 heard_s=None if heard_ns is None else max(0, now_ns - heard_ns) / NS_PER_S,
                 view=view,
                 height=told if own else max(heights, default=None),
-                clock_ms=0 if own else clocks.ahead_ms(index, own_index),
+                clock_ms=0 if own else clocks.ahead_ms(index),
             )
         )
     return tuple(seen)
