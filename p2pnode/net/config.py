@@ -86,6 +86,10 @@ class NetworkLimits:
     """Requests of a peer that may be refused in a second."""
     refused_burst_max: int = 200
     """Refused requests forgiven at once."""
+    promises_max: int = 32
+    """Messages a peer may offer, be asked for and not send; then it is asked for none."""
+    promises_per_s: float = 0.2
+    """How many of these are forgotten in a second; what they cost heals faster."""
     inbound_max: int = 128
     """Connections others dialled."""
     inbound_reserved_share: float = 0.25

@@ -60,6 +60,7 @@ class PeerMeters:
     streams: TokenBucket
     useless: TokenBucket
     refused: TokenBucket
+    promises: TokenBucket
     unfinished: Unfinished
     rates: dict[str, Meter] = field(default_factory=dict)
 
@@ -90,6 +91,7 @@ class Meters:
                 streams=TokenBucket(limits.streams_per_s, limits.streams_burst_max),
                 useless=TokenBucket(limits.useless_per_s, limits.useless_burst_max),
                 refused=TokenBucket(limits.refused_per_s, limits.refused_burst_max),
+                promises=TokenBucket(limits.promises_per_s, limits.promises_max),
                 unfinished=Unfinished(limits.unfinished_bytes_max),
             )
             if len(self._peers) > PEERS_MAX:

@@ -38,6 +38,9 @@ MISSED_PING: Final = Offence("missed_ping", 1.0, "a ping without an answer")
 REFUSED_REQUESTS: Final = Offence(
     "refused_requests", 1.0, "a request that was refused, beyond measure"
 )
+BROKEN_PROMISE: Final = Offence(
+    "broken_promise", 1.0, "a message offered, asked for and never sent"
+)
 OTHER_RULES: Final = Offence("protocol", 0.0, "another rule broken; the points are the rule's")
 
 OFFENCES: Final = (
@@ -49,6 +52,7 @@ OFFENCES: Final = (
     JUNK_SUBSCRIPTION,
     MISSED_PING,
     REFUSED_REQUESTS,
+    BROKEN_PROMISE,
     OTHER_RULES,
 )
 """Every offence on the network; their kinds are the labels of the metric."""

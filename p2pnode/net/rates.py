@@ -72,13 +72,22 @@ class TokenBucket:
         self._level -= amount
         return max(0.0, -self._level / self._rate_per_s)
 
+    def holds(self, amount: float, now_s: float) -> bool:
+        """Tell whether there are so many tokens."""
+        self._fill(now_s)
+        return self._level >= amount
+
     def take(self, amount: float, now_s: float) -> bool:
         """Take tokens if there are enough, else none."""
-        self._fill(now_s)
-        if self._level < amount:
+        if not self.holds(amount, now_s):
             return False
         self._level -= amount
         return True
+
+    def give(self, amount: float, now_s: float) -> None:
+        """Put tokens back, up to the brim."""
+        self._fill(now_s)
+        self._level = min(self._brim, self._level + amount)
 
 
 @dataclass(frozen=True, slots=True)

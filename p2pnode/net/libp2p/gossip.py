@@ -10,6 +10,7 @@ module.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ from p2pnode.net.framing import OwnFrameTooLargeError
 from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState, SeenIds
 from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
 from p2pnode.net.meters import Meters
-from p2pnode.net.offences import INVALID_MESSAGE, JUNK_SUBSCRIPTION, Offence
+from p2pnode.net.offences import BROKEN_PROMISE, INVALID_MESSAGE, JUNK_SUBSCRIPTION, Offence
+from p2pnode.net.promises import Promises
 from p2pnode.net.rates import Meter, Rate
 from p2pnode.net.scores import BAN_SCORE, LOW_SCORE
 from p2pnode.ports import PeerId, Published, Verdict
@@ -114,12 +116,18 @@ class Gossip:
         self._blame = blame
         self._score = score
         self._state = PubsubState(host)
+        self._promises = Promises(lambda peer: meters.of(peer).promises, random.SystemRandom())
         self._router = LeanRouter(
-            self._state, config.degree, lambda peer: score(peer.to_bytes()) > LOW_SCORE
+            self._state,
+            config.degree,
+            lambda peer: score(peer.to_bytes()) > LOW_SCORE,
+            self._promises,
         )
         self._topics: dict[str, tuple[str, Validate]] = {}
         self._inbound: dict[PeerId, Stream] = {}
         self._delivered: dict[ID, SeenIds] = {}
+        self._read: dict[PeerId, None] = {}
+        """Peers all of whose bytes were read and acted on."""
         # libp2p counts from the seconds of the start: after a restart, busy nodes would repeat
         # numbers that others still remember, and their messages would count as duplicates.
         self._sequence = time.time_ns()
@@ -170,6 +178,8 @@ class Gossip:
             except Exception:
                 # libp2p's upkeep runs on what peers sent; a fault there must not end the node.
                 _log.exception("a heartbeat of the gossip meshes failed")
+            for peer in self._promises.beat(self._read.__contains__):
+                self._blame(peer, BROKEN_PROMISE, 1.0, "")
             if trio.current_time() >= forget_s:
                 forget_s = trio.current_time() + _FORGET_S
                 self._state.seen_messages.age()
@@ -228,7 +238,9 @@ class Gossip:
         held_bytes = 0
         try:
             while True:
+                self._read[stream.peer] = None
                 data = await stream.read()
+                self._read.pop(stream.peer, None)
                 buffer += data
                 at = 0
                 while True:
@@ -246,8 +258,10 @@ class Gossip:
                 unfinished.change(before_bytes, held_bytes)
         finally:
             unfinished.change(held_bytes, 0)
+            self._read.pop(stream.peer, None)
             if self._inbound.get(stream.peer) is stream:
                 del self._inbound[stream.peer], self._delivered[peer]
+                self._promises.forget(stream.peer)
                 for topic in list(self._state.peer_topics):
                     self._unsubscribed(peer, topic)
 
@@ -324,6 +338,7 @@ class Gossip:
             self._refuse(forwarder, "a message with a wrong signature")
             return None
         seen.add(message_id)
+        self._promises.kept(message_id, trio.current_time())
         topic, validate = known
         peer = forwarder.to_bytes()
         try:

@@ -23,6 +23,7 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 
 from p2pnode.net.libp2p.streams import encode_varint
+from p2pnode.net.promises import Promises
 
 _log = logging.getLogger("p2pnode.net")
 
@@ -83,18 +84,19 @@ class OutQueue:
         self.popped_count = 0
         """RPCs in what `pop` returned last."""
 
-    def push(self, rpc: bytes, *, urgent: bool = False) -> None:
-        """Queue an RPC with its length prefix; an urgent one (control) goes first."""
+    def push(self, rpc: bytes, *, urgent: bool = False) -> bool:
+        """Queue an RPC with its length prefix, if there is room; an urgent one (control) first."""
         is_full = self._rpcs and self._size_bytes + len(rpc) > self._bytes_max
         if is_full or len(self._rpcs) >= self._rpcs_max:
             self._on_drop()
-            return
+            return False
         self._size_bytes += len(rpc)
         if urgent:
             self._rpcs.appendleft(rpc)
         else:
             self._rpcs.append(rpc)
         self._wake.set()
+        return True
 
     async def pop(self) -> bytes:
         """Wait for RPCs and return as many as make a good write."""
@@ -183,13 +185,20 @@ class MessageHistory:
 class LeanRouter(GossipSub):
     """libp2p's mesh upkeep over our queues."""
 
-    def __init__(self, state: PubsubState, degree: int, accepts: Callable[[ID], bool]) -> None:
+    def __init__(
+        self,
+        state: PubsubState,
+        degree: int,
+        accepts: Callable[[ID], bool],
+        promises: Promises,
+    ) -> None:
         """Make a router without topics.
 
         Args:
             state: Peers, queues and subscriptions, kept by the caller.
             degree: Neighbours per topic.
             accepts: Whether a peer's score lets it into a mesh.
+            promises: Told of what is asked of whom; the caller keeps it.
         """
         super().__init__(
             [TProtocol(MESHSUB)],
@@ -209,6 +218,7 @@ class LeanRouter(GossipSub):
         self.scorer = None
         self.history = MessageHistory()
         self._accepts = accepts
+        self._promises = promises
         self._asked: dict[bytes, None] = {}
         """Ids asked for since the last heartbeat."""
         self._asked_of: dict[ID, int] = {}
@@ -219,10 +229,14 @@ class LeanRouter(GossipSub):
     # --- sending ----------------------------------------------------------
 
     def send_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC, priority: bool = False) -> None:
-        queue = self._state.queues.get(peer_id)
-        if queue is not None:
-            encoded = rpc.SerializeToString()
-            queue.push(encode_varint(len(encoded)) + encoded, urgent=priority)
+        self._push(peer_id, rpc, urgent=priority)
+
+    def _push(self, peer: ID, rpc: rpc_pb2.RPC, *, urgent: bool) -> bool:
+        queue = self._state.queues.get(peer)
+        encoded = rpc.SerializeToString()
+        return queue is not None and queue.push(
+            encode_varint(len(encoded)) + encoded, urgent=urgent
+        )
 
     async def emit_control_message(self, control_msg: rpc_pb2.ControlMessage, to_peer: ID) -> None:
         self.send_rpc(to_peer, rpc_pb2.RPC(control=control_msg), priority=True)
@@ -313,12 +327,17 @@ class LeanRouter(GossipSub):
         # A share for each: what one peer makes up must not keep us from asking the others.
         asked = self._asked_of.get(sender, 0)
         wanted = wanted[: _ASKED_PER_PEER_MAX - asked]
-        if wanted and len(self._asked) < _ASKED_MAX:
+        if not wanted or len(self._asked) >= _ASKED_MAX:
+            return
+        peer, now_s = sender.to_bytes(), trio.current_time()
+        if not self._promises.trusts(peer, now_s):
+            return
+        control = rpc_pb2.ControlMessage()
+        control.iwant.add(messageIDs=wanted)
+        if self._push(sender, rpc_pb2.RPC(control=control), urgent=True):
             self._asked |= dict.fromkeys(wanted)
             self._asked_of[sender] = asked + len(wanted)
-            control = rpc_pb2.ControlMessage()
-            control.iwant.add(messageIDs=wanted)
-            self.send_rpc(sender, rpc_pb2.RPC(control=control), priority=True)
+            self._promises.made(peer, wanted, now_s)
 
     # --- upkeep -----------------------------------------------------------
 

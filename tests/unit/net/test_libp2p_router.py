@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import trio
 from hypothesis import given
@@ -21,6 +22,8 @@ from p2pnode.net.libp2p.router import (
     SeenIds,
 )
 from p2pnode.net.libp2p.streams import decode_varint
+from p2pnode.net.promises import Promises
+from p2pnode.net.rates import TokenBucket
 
 TOPIC = "/p2pnode/0/t/1"
 
@@ -47,7 +50,8 @@ class Mesh:
         host, _ = make_host(NetworkConfig(seed=bytes(32), chain=bytes(32)), on_stream)
         self.state = PubsubState(host)
         self.dropped = 0
-        self.router = LeanRouter(self.state, degree, lambda peer: True)
+        self.promises = Promises(lambda peer: TokenBucket(1.0, 1000.0), random.Random(1))
+        self.router = LeanRouter(self.state, degree, lambda peer: True, self.promises)
         self.router.mesh[TOPIC] = set()
         self.peers = [ID(b"peer %d" % n) for n in range(peers_count)]
         for peer in self.peers:
