@@ -1,4 +1,7 @@
-"""Where a command prints: data on stdout, words on stderr."""
+"""Where a command prints: data on stdout, words on stderr.
+
+Much of both was written by others, peers of the node included; none of it moves a cursor.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
+
+from p2pnode.telemetry.harmless import harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Console:
 
     def data(self, text: str) -> None:
         """Print a line of data."""
-        print(text, file=self.out, flush=True)
+        print(harmless(text), file=self.out, flush=True)
 
     def document(self, value: Any) -> None:
         """Print data as JSON: one object on one line, indented on a terminal."""
@@ -49,7 +54,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print words, unless quiet."""
         if not self.quiet:
-            print(text, file=self.err, flush=True)
+            print(harmless(text), file=self.err, flush=True)
 
     def next(self, *commands: str) -> None:
         """Name the commands that come next."""
@@ -58,4 +63,4 @@ class Console:
     def error(self, text: str) -> None:
         """Print an error, quiet or not."""
         mark = "\x1b[31merror:\x1b[0m" if self.colours else "error:"
-        print(f"{mark} {text}", file=self.err, flush=True)
+        print(f"{mark} {harmless(text)}", file=self.err, flush=True)

@@ -14,6 +14,7 @@ from p2pnode.node.answers import (
     PeerRow,
 )
 from p2pnode.node.jsonform import to_json
+from p2pnode.telemetry.harmless import harmless
 
 
 def peers(arguments: Namespace, console: Console) -> int:
@@ -32,7 +33,8 @@ def peers(arguments: Namespace, console: Console) -> int:
         rtt = "-" if peer.rtt_ms is None else f"{peer.rtt_ms:.1f} ms"
         way = "in" if peer.inbound else "out"
         where = f"{way:<3}  {peer.address}  {rtt}"
-        console.data(f"{peer.id}  {peer.name or '-'}  {where}  score {peer.score:.0f}")
+        name = harmless(peer.name or "-", kept="")
+        console.data(f"{peer.id}  {name}  {where}  score {peer.score:.0f}")
         _say_why(console, peer.reasons)
     for refused in banned:
         times = f", ban {refused.bans_count}" if refused.bans_count > 1 else ""
@@ -45,4 +47,6 @@ def peers(arguments: Namespace, console: Console) -> int:
 
 def _say_why(console: Console, reasons: Sequence[DeductionRow]) -> None:
     for found in reasons:
-        console.data(f"    -{found.points:g}  {found.reason}  ({found.age_s:.0f} s ago)")
+        # Peers choose some of the words, and must not choose lines.
+        why = harmless(found.reason, kept="")
+        console.data(f"    -{found.points:g}  {why}  ({found.age_s:.0f} s ago)")

@@ -20,6 +20,7 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from p2pnode.telemetry.harmless import harmless
 from p2pnode.telemetry.ring import LogRing
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -212,7 +213,7 @@ def json_line(
             # The end says what happened.
             value = str(value)[-_VALUE_LENGTH_MAX:]
         line[key if key not in line else f"{key}_"] = _plain(value)
-    return json.dumps(line, ensure_ascii=False, separators=(", ", ": "))
+    return harmless(json.dumps(line, ensure_ascii=False, separators=(", ", ": ")))
 
 
 def text_line(
@@ -224,7 +225,7 @@ def text_line(
     parts = [f"{clock} {level:<7} {event}"]
     parts += [f"{key}={_bare(_plain(v))}" for key, v in fields.items() if key != "traceback"]
     text = " ".join(parts)
-    return f"{text}\n{traceback}" if traceback else text
+    return harmless(f"{text}\n{traceback}" if traceback else text)
 
 
 def _plain(value: object) -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from p2pnode.cli.rpc import parameters
 from p2pnode.crypto import address_of
 from p2pnode.keys import keystore
 from p2pnode.keys.keystore import Purpose
-from p2pnode.node.answers import TransactionState, TransactionStatus
+from p2pnode.node.answers import DeductionRow, TransactionState, TransactionStatus
 from p2pnode.types.transaction import decode_transaction
 from tests.unit.api.fake_node import FakeNode, block, served
 from tests.unit.cli.test_main import Run
@@ -301,6 +302,24 @@ async def test_any_method_can_be_called() -> None:
 )
 def test_parameters_are_json_or_plain_text(texts: list[str], params: object) -> None:
     assert parameters(texts) == params
+
+
+async def test_words_of_peers_neither_move_the_cursor_nor_make_lines_of_their_own() -> None:
+    words = "\x1b]0;mine\x07\x9b2J\u202e\n12D3Friend  banned for another 9999 s"
+    node = FakeNode()
+    (row,) = node.peers()
+    (banned,) = node.banned()
+    reasons = (DeductionRow(words, 1.0, 1.0),)
+    node.peers = lambda: (replace(row, name=words, reasons=reasons),)  # type: ignore[method-assign]
+    node.banned = lambda: (replace(banned, reasons=reasons),)  # type: ignore[method-assign]
+    run = await against(node, "peers")
+    assert len(run.out.splitlines()) == 4
+    assert all(line.isprintable() for line in run.out.splitlines())
+    assert json.loads((await against(node, "peers", "--json")).out)["connected"][0]["name"] == words
+    node = FakeNode(status(ready=False, not_ready_reasons=(words,)))
+    for argv in (["status"], ["status", "--json"]):
+        out = (await against(node, *argv)).out
+        assert out.replace("\n", "").isprintable()
 
 
 async def test_peers_are_shown_with_the_reasons_of_their_scores() -> None:

@@ -117,6 +117,17 @@ def test_a_field_from_a_stranger_can_not_begin_a_new_line_or_fill_the_disk() -> 
     assert "\n" not in json_line(0.0, "info", "net", "peer_banned", fields)
 
 
+def test_nothing_in_a_line_moves_the_cursor_of_who_reads_it() -> None:
+    fields = {"reason": "\x9b2J\u202edrow", "tags": ["\x9b"], "traceback": "Error: \x1b[2J\nend"}
+    for line in (
+        text_line(0.0, "info", "net", "peer_banned", fields),
+        json_line(0.0, "info", "net", "peer_banned", fields),
+    ):
+        assert line.replace("\n", "").isprintable()
+        assert "\\u009b2J\\u202edrow" in line
+    assert json.loads(line)["reason"] == fields["reason"]
+
+
 def test_the_console_shows_name_and_values() -> None:
     text = text_line(0.0, "info", "net", "peer_banned", {"peer": "a b", "score": -100, "tags": [1]})
     assert text.split(" ", 1)[1] == 'info    peer_banned peer="a b" score=-100 tags=[1]'
