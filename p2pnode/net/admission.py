@@ -100,7 +100,7 @@ class Admission:
         """
         self._limits = config.limits
         self._ban_s = config.ban_s
-        self._ban_max_s = max(config.ban_s, config.ban_max_s)
+        self._ban_max_s = config.ban_max_s
         self._limit_loopback = config.limit_loopback
         self._allow = dict.fromkeys(config.allow)
         self._score = score
@@ -226,7 +226,8 @@ class Admission:
         if now_s < address.banned_until_s or address.points.take(points, now_s):
             return 0.0
         address.points = self._points()
-        length_s = min(self._ban_s * 2.0 ** min(address.bans_count, 64), self._ban_max_s)
+        longest_s = max(self._ban_s, min(self._ban_max_s, self._limits.address_ban_max_s))
+        length_s = min(self._ban_s * 2.0 ** min(address.bans_count, 64), longest_s)
         address.bans_count += 1
         address.banned_until_s = now_s + length_s
         return length_s

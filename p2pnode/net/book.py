@@ -72,6 +72,12 @@ class _Entry:
     def matters(self) -> bool:
         return self.bootstrap or self.wanted or self.dialling
 
+    @property
+    def weight(self) -> int:
+        """The lightest is forgotten first where room is wanting."""
+        is_hearsay = all(a.origin is Origin.HEARSAY for a in self.addresses.values())
+        return 0 if is_hearsay and not self.records else 1 if self.teller is not None else 2
+
 
 class AddressBook:
     """Addresses of peers and the state of dialling them."""
@@ -229,8 +235,9 @@ class AddressBook:
         excess = len(self._entries) - self._peers_max
         if excess > 0:
             idle = [peer for peer, entry in self._entries.items() if not entry.matters]
-            # Those who came themselves stay before those others only speak of.
-            idle.sort(key=lambda peer: self._entries[peer].teller is None)
+            # Those who came themselves stay before those others only speak of, and whoever has
+            # signed before hearsay, of which anybody on the local network makes as much as wanted.
+            idle.sort(key=lambda peer: self._entries[peer].weight)
             for peer in idle[:excess]:
                 del self._entries[peer]
 

@@ -115,6 +115,9 @@ class NetworkLimits:
     each offence is stopped by nothing else."""
     address_points_per_s: float = 0.1
     """How fast these points are forgotten."""
+    address_ban_max_s: float = 3600.0
+    """How long strangers of an address are refused at most: it may be that of many, most of whom
+    have done nothing."""
     book_peers_max: int = 1024
     """Peers whose addresses are remembered."""
     exchange_peers_max: int = 64

@@ -5,7 +5,7 @@ Kept for a while after a connection ends: who comes back does not begin with ful
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +17,7 @@ from p2pnode.net.rates import Meter, TokenBucket
 from p2pnode.ports import PeerId
 
 PEERS_MAX: Final = 1024
-"""Peers whose meters are kept; the one forgotten first is the one not heard of longest."""
+"""Peers whose meters are kept; of those not connected, the one that came longest ago goes first."""
 
 _USELESS_AT_ONCE_MAX: Final = 20
 
@@ -69,16 +69,21 @@ class Meters:
     """The meters of all peers, and the sentences for who exceeds them."""
 
     def __init__(
-        self, limits: NetworkLimits, penalize: Callable[[PeerId, Offence, float, str], None]
+        self,
+        limits: NetworkLimits,
+        penalize: Callable[[PeerId, Offence, float, str], None],
+        connected: Container[PeerId] = (),
     ) -> None:
         """Make it without peers.
 
         Args:
             limits: What a peer may do.
             penalize: Told of (peer, offence, how often, details).
+            connected: Peers whose meters are in use; not copied.
         """
         self._limits = limits
         self._penalize = penalize
+        self._connected = connected
         self._peers: dict[PeerId, PeerMeters] = {}
         self._paused_s = dict.fromkeys(limits.rates, 0.0)
 
@@ -95,7 +100,9 @@ class Meters:
                 unfinished=Unfinished(limits.unfinished_bytes_max),
             )
             if len(self._peers) > PEERS_MAX:
-                del self._peers[next(iter(self._peers))]
+                # Else a thousand new identities would give a flooder among them a new burst.
+                others = (p for p in self._peers if p not in self._connected and p != peer)
+                del self._peers[next(others, next(iter(self._peers)))]
         return meters
 
     def touch(self, peer: PeerId) -> None:

@@ -126,6 +126,8 @@ class Gossip:
         self._topics: dict[str, tuple[str, Validate]] = {}
         self._inbound: dict[PeerId, Stream] = {}
         self._delivered: dict[ID, SeenIds] = {}
+        self._topics_of: dict[ID, dict[str, None]] = {}
+        """What `PubsubState.peer_topics` says, by peer."""
         self._read: dict[PeerId, None] = {}
         """Peers all of whose bytes were read and acted on."""
         # libp2p counts from the seconds of the start: after a restart, busy nodes would repeat
@@ -204,7 +206,7 @@ class Gossip:
         self._state.queues[peer] = queue
         self._router.add_peer(peer, PROTOCOL_ID_V11)
         try:
-            for topic in [t for t, peers in self._state.peer_topics.items() if peer in peers]:
+            for topic in list(self._topics_of.get(peer, ())):
                 await self._welcome(peer, topic)
             while True:
                 data = await queue.pop()
@@ -262,7 +264,7 @@ class Gossip:
             if self._inbound.get(stream.peer) is stream:
                 del self._inbound[stream.peer], self._delivered[peer]
                 self._promises.forget(stream.peer)
-                for topic in list(self._state.peer_topics):
+                for topic in list(self._topics_of.get(peer, ())):
                     self._unsubscribed(peer, topic)
 
     # --- what peers send --------------------------------------------------
@@ -371,16 +373,14 @@ class Gossip:
         if not topic.startswith(prefix) or len(topic) > len(prefix) + 128:
             self._useless(peer, 1, "a topic of another network")
             return
-        peers = self._state.peer_topics.setdefault(topic, set())
-        if peer in peers:
+        topics = self._topics_of.get(peer, {})
+        if topic in topics:
             return
-        count = sum(peer in others for others in self._state.peer_topics.values())
-        if count >= self._limits.topics_max:
-            self._blame(peer.to_bytes(), JUNK_SUBSCRIPTION, 1.0, f"{count + 1} topics")
-            if not peers:
-                del self._state.peer_topics[topic]
+        if len(topics) >= self._limits.topics_max:
+            self._blame(peer.to_bytes(), JUNK_SUBSCRIPTION, 1.0, f"{len(topics) + 1} topics")
             return
-        peers.add(peer)
+        self._topics_of.setdefault(peer, {})[topic] = None
+        self._state.peer_topics.setdefault(topic, set()).add(peer)
         if peer in self._state.queues:
             await self._welcome(peer, topic)
 
@@ -391,9 +391,13 @@ class Gossip:
         self._router.replay(peer, topic)
 
     def _unsubscribed(self, peer: ID, topic: str) -> None:
-        peers = self._state.peer_topics.get(topic)
-        if peers is None:
+        topics = self._topics_of.get(peer, {})
+        if topic not in topics:
             return
+        del topics[topic]
+        if not topics:
+            del self._topics_of[peer]
+        peers = self._state.peer_topics[topic]
         peers.discard(peer)
         if not peers:
             del self._state.peer_topics[topic]

@@ -129,7 +129,8 @@ class Libp2pNetwork:
         self._scores = Scores(ban_s=config.ban_s, ban_max_s=config.ban_max_s)
         self._offences = dict.fromkeys(OFFENCE_KINDS, 0)
         self._refusals = {refusal: 0 for refusal in Refusal}
-        self._meters = Meters(config.limits, self._blame)
+        self._sessions: dict[PeerId, Session] = {}
+        self._meters = Meters(config.limits, self._blame, self._sessions)
         self._inbound = InboundStreams(
             config,
             self._traffic,
@@ -151,7 +152,6 @@ class Libp2pNetwork:
         self._send_incoming, self._incoming = trio.open_memory_channel[Incoming](
             config.limits.incoming_max
         )
-        self._sessions: dict[PeerId, Session] = {}
         self._wanted: tuple[PeerId, ...] = ()
         self._known: tuple[PeerId, ...] = ()
         self._lane_counters = LaneCounters()

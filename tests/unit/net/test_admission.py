@@ -95,6 +95,17 @@ def test_address_of_banned_strangers_is_refused_to_strangers_only_for_longer_eac
     assert [door.blame(b"%d" % n, FAR, 100, 64) for n in range(4)] == [0, 0, 0, 120]
 
 
+def test_neighbours_of_an_offender_are_refused_for_an_hour_at_most() -> None:
+    door = admission(address_points_max=10, config={"ban_max_s": 86_400.0})
+    now_s, lengths = 0.0, []
+    for _ in range(12):
+        door.blame(b"1", FAR, 10, now_s)
+        lengths.append(door.blame(b"1", FAR, 10, now_s))
+        now_s += lengths[-1]
+    assert lengths[:3] == [60, 120, 240]
+    assert lengths[-3:] == [3600] * 3
+
+
 def test_offences_long_ago_do_not_count_against_an_address() -> None:
     door = admission(address_points_max=300, address_points_per_s=0.1)
     assert [door.blame(b"%d" % n, FAR, 100, 1000 * n) for n in range(10)] == [0] * 10

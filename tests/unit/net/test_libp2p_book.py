@@ -133,6 +133,19 @@ def test_hearsay_does_not_push_out_what_a_peer_says_of_itself() -> None:
     assert at(78) in a_book.addresses(b"a")
 
 
+def test_hearsay_of_made_up_peers_pushes_out_hearsay_only() -> None:
+    a_book = book(peers_max=10)
+    a_book.learn(b"old hearsay", [at(1)], Origin.HEARSAY)
+    for number in range(5):
+        a_book.learn(b"signed %d" % number, [at(2)], Origin.ITSELF)
+    for number in range(100):
+        a_book.learn(b"made up %d" % number, [at(3)], Origin.HEARSAY)
+    assert len(a_book) == 10
+    assert all(a_book.addresses(b"signed %d" % number) for number in range(5))
+    assert a_book.addresses(b"old hearsay") == []
+    assert a_book.addresses(b"made up 99") == [at(3)]
+
+
 def test_we_are_not_in_our_own_book() -> None:
     a_book = book()
     a_book.learn(b"me", [at(1)], Origin.HEARSAY)

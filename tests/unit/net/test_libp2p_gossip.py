@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -11,6 +13,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.net.config import RATES
 from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic, _own_pace
+from p2pnode.net.libp2p.streams import encode_varint
 from p2pnode.net.rates import Meter
 from tests.fuzz.network import network_fuzz
 from tests.unit.net.libp2p_fakes import stream_pair
@@ -99,6 +102,43 @@ def test_who_forwards_for_many_keeps_within_what_a_peer_allows() -> None:
         pause_s = own.spend(64_000, 40, now_s).pause_s
         assert theirs.spend(64_000, 40, now_s).pause_s == 0.0
         now_s += pause_s
+
+
+class _Unscanned(dict[str, set[ID]]):
+    """Topics of all peers, which nobody may go through."""
+
+    def _refuse(self) -> Any:
+        raise AssertionError("all topics were scanned")
+
+    __iter__ = keys = values = items = _refuse  # type: ignore[assignment]
+
+
+async def test_subscription_costs_the_same_however_many_topics_others_have(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        topics = gossip._state.peer_topics = _Unscanned()
+        prefix = fuzz.network._config.protocol("")[:-2]
+        stream, other = stream_pair()
+        stream.peer = peer_id_of(SecretKey(bytes(32)).public)
+        rpc = rpc_pb2.RPC()
+        for number in range(70):
+            rpc.subscriptions.add(subscribe=True, topicid=f"{prefix}/{number}")
+        for _ in range(2):
+            rpc.subscriptions.add(subscribe=False, topicid=f"{prefix}/3")
+        rpc.subscriptions.add(subscribe=True, topicid=f"{prefix}/100")
+        encoded = rpc.SerializeToString()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gossip.send_to, stream)
+            with trio.move_on_after(5):
+                await other.write(encode_varint(len(encoded)) + encoded)
+                await gossip.receive_from(stream)  # type: ignore[arg-type]
+            nursery.cancel_scope.cancel()
+        assert len(topics) == 0
+        assert gossip._topics_of == {}
+        (reason,) = fuzz.network._scores.reasons(stream.peer, trio.current_time())
+        assert (reason.reason, reason.points) == ("a subscription beyond the limit (65 topics)", 12)
 
 
 async def test_what_waits_for_a_peer_leaves_at_our_pace(

@@ -100,6 +100,20 @@ def test_meters_of_strangers_are_forgotten_before_those_in_use() -> None:
     assert judge.meters.spend(b"a", "gossip", 0, 0, 1) > 0
 
 
+def test_meters_of_the_connected_outlast_any_number_of_newcomers() -> None:
+    blamed: list[bytes] = []
+    meters = Meters(
+        NetworkLimits(rates=SLOW),
+        lambda peer, offence, times, details: blamed.append(peer),
+        connected={b"a": None},
+    )
+    meters.spend(b"a", "gossip", 5000, 1, 0)
+    for number in range(2 * PEERS_MAX):
+        meters.touch(b"%d" % number)
+    assert len(meters._peers) == PEERS_MAX
+    assert meters.spend(b"a", "gossip", 0, 0, 1) > 0
+
+
 def test_kinds_of_offences_are_few_and_differ() -> None:
     kinds = [offence.kind for offence in OFFENCES]
     assert len(set(kinds)) == len(kinds) < 20
