@@ -129,7 +129,7 @@ class NetworkStatistics:
     bans_count: int = 0
     """Peers banned."""
     refusals: Mapping[str, int] = field(default_factory=dict)
-    """What was refused (connections, streams, requests), by kind; the kinds are few and fixed."""
+    """What was refused (connections, streams, records), by kind; the kinds are few and fixed."""
     offences: Mapping[str, int] = field(default_factory=dict)
     """Times peers lost points, by kind; the kinds are few and fixed."""
 

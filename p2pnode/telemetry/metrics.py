@@ -92,7 +92,7 @@ HELP: Final[Mapping[str, str]] = {
     "p2pnode_network_messages_invalid_total": "Published messages that were invalid.",
     "p2pnode_network_dials_failed_total": "Failed attempts to connect.",
     "p2pnode_network_bans_total": "Bans of peers and addresses.",
-    "p2pnode_network_refusals_total": "Refused before anything was done, by kind.",
+    "p2pnode_network_refusals_total": "Connections, streams and records refused, by kind.",
     "p2pnode_network_offences_total": "What peers lost score for, by kind.",
     "p2pnode_signer_signatures_total": "Signatures made, repeated ones too.",
     "p2pnode_signer_signatures_refused_total": "Signatures refused, for the key's safety.",

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from libp2p.identity.identify.identify import ID as IDENTIFY
-from libp2p.identity.identify.identify import parse_identify_response
+from libp2p import new_host
+from libp2p.identity.identify.identify import (
+    ID as IDENTIFY,
+)
+from libp2p.identity.identify.identify import (
+    _mk_identify_protobuf,
+    parse_identify_response,
+)
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
@@ -41,3 +47,14 @@ async def test_identify_tells_a_peer_only_addresses_it_could_use(ip: str, told: 
         assert "/meshsub/1.1.0" in found.protocols
         assert ID.from_pubkey(network._host.get_public_key()).to_bytes() == network.peer_id
         assert found.public_key == network._host.get_public_key().serialize()
+
+
+def test_stock_libp2p_tells_a_stranger_every_address_and_signs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = new_host()
+    listening = [Multiaddr(f"/ip4/{ip}/tcp/4000") for ip in IPS]
+    monkeypatch.setattr(host, "get_addrs", lambda: listening)
+    found = _mk_identify_protobuf(host, Multiaddr("/ip4/8.8.8.8/tcp/4001"))
+    assert list(found.listen_addrs) == [address.to_bytes() for address in listening]
+    assert all(address.to_bytes() in found.signedPeerRecord for address in listening)
