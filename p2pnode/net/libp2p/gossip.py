@@ -264,7 +264,8 @@ class Gossip:
             if self._inbound.get(stream.peer) is stream:
                 del self._inbound[stream.peer], self._delivered[peer]
                 self._promises.forget(stream.peer)
-                for topic in list(self._topics_of.get(peer, ())):
+                # Ours, too: a peer may be in a mesh by a graft alone.
+                for topic in [*self._topics_of.get(peer, ()), *self._topics]:
                     self._unsubscribed(peer, topic)
 
     # --- what peers send --------------------------------------------------
@@ -392,15 +393,14 @@ class Gossip:
 
     def _unsubscribed(self, peer: ID, topic: str) -> None:
         topics = self._topics_of.get(peer, {})
-        if topic not in topics:
-            return
-        del topics[topic]
-        if not topics:
-            del self._topics_of[peer]
-        peers = self._state.peer_topics[topic]
-        peers.discard(peer)
-        if not peers:
-            del self._state.peer_topics[topic]
+        if topic in topics:
+            del topics[topic]
+            if not topics:
+                del self._topics_of[peer]
+            peers = self._state.peer_topics[topic]
+            peers.discard(peer)
+            if not peers:
+                del self._state.peer_topics[topic]
         mesh = self._router.mesh.get(topic)
         if mesh is not None:
             mesh.discard(peer)

@@ -104,6 +104,24 @@ def test_who_forwards_for_many_keeps_within_what_a_peer_allows() -> None:
         now_s += pause_s
 
 
+async def test_peer_that_was_grafted_without_a_subscription_leaves_the_mesh_with_its_stream(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        (topic,) = gossip._topics
+        stream, _ = stream_pair()
+        stream.peer = peer_id_of(SecretKey(bytes(32)).public)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gossip.send_to, stream)
+            await trio.testing.wait_all_tasks_blocked()
+            gossip._router.mesh[topic].add(ID(stream.peer))
+            with trio.move_on_after(5):
+                await gossip.receive_from(stream)  # type: ignore[arg-type]
+            assert ID(stream.peer) not in gossip._router.mesh[topic]
+            nursery.cancel_scope.cancel()
+
+
 class _Unscanned(dict[str, set[ID]]):
     """Topics of all peers, which nobody may go through."""
 
