@@ -164,9 +164,13 @@ class Admission:
             return Refusal.NOT_ALLOWED
         is_full = len(self._inside) >= limits.inbound_max
         if self.is_known(peer):
-            if is_full:
+            admitted = Admitted(peer, ip, True, None)
+            # More are known than slots are reserved. One for each is enough: they may be hostile.
+            if is_full and not any(a.peer == peer for a in self._inside):
+                admitted.instead_of = self._crowding(admitted)
+            if is_full and admitted.instead_of is None:
                 return Refusal.CONNECTIONS
-            return self._enter(Admitted(peer, ip, True, None))
+            return self._enter(admitted, now_s)
         address = self._address(ip, now_s)
         if address is not None:
             if now_s < address.banned_until_s:
@@ -178,13 +182,14 @@ class Admission:
             admitted.instead_of = self._crowding(admitted)
             if admitted.instead_of is None:
                 return Refusal.CONNECTIONS
-            self.leave(admitted.instead_of, now_s)
         if address is not None:
             address.strangers += 1
         self._strangers += 1
-        return self._enter(admitted)
+        return self._enter(admitted, now_s)
 
-    def _enter(self, admitted: Admitted) -> Admitted:
+    def _enter(self, admitted: Admitted, now_s: float) -> Admitted:
+        if admitted.instead_of is not None:
+            self.leave(admitted.instead_of, now_s)
         self._inside[admitted] = None
         return admitted
 
@@ -201,12 +206,19 @@ class Admission:
     def _crowding(self, newcomer: Admitted) -> Admitted | None:
         """Return the stranger whose slot goes to a newcomer, None when it has no better claim.
 
-        Every exchange makes the shares of two networks more equal, so that there is an end to them.
+        A known peer has one. A stranger has one if it makes the shares of two networks more equal,
+        so that there is an end to these exchanges.
         """
-        strangers = [a for a in self._inside if a.network is not None and not self.is_known(a.peer)]
+        strangers = [a for a in self._inside if not self.is_known(a.peer)]
+        if not newcomer.is_known:
+            strangers = [a for a in strangers if a.network is not None]
         held = Counter(a.network for a in strangers)
         most = max(held.values(), default=0)
-        if newcomer.network is None or held[newcomer.network] + 1 >= most:
+        if newcomer.is_known:
+            has_claim = most > 0
+        else:
+            has_claim = newcomer.network is not None and held[newcomer.network] + 1 < most
+        if not has_claim:
             return None
         # The youngest of those with the lowest score: who is here for long has proved something.
         crowd = [a for a in reversed(strangers) if held[a.network] == most]

@@ -216,6 +216,24 @@ def test_of_a_crowd_who_has_the_lowest_score_goes_and_who_has_become_known_stays
     assert gone == [b"crowd 1", b"crowd 4"]
 
 
+def test_known_peers_beyond_the_reserved_slots_get_one_of_strangers_each() -> None:
+    known = tuple(b"validator %d" % number for number in range(6))
+    door = admission(known=known, inbound_max=8, inbound_reserved_share=0.25)
+    inside = fill(door, ["127.0.0.1", "5.6.7.1", "5.6.7.2"], 6)
+    gone = []
+    for peer in known:
+        outcome = door.admit(peer, FAR, 10)
+        assert isinstance(outcome, Admitted)
+        if outcome.instead_of is not None:
+            gone.append(outcome.instead_of)
+        # Once it is inside, it crowds out nobody more.
+        if len(door._inside) == 8:
+            assert door.admit(peer, FAR, 10) is Refusal.CONNECTIONS
+    # The youngest of the network with most, then of both that hold as many.
+    assert gone == [inside[n] for n in (5, 4, 3, 2)]
+    assert len(door._inside) == 8
+
+
 def test_nobody_is_crowded_out_where_networks_are_many_or_nobodys() -> None:
     door = admission(inbound_max=4, inbound_reserved_share=0)
     fill(door, [f"5.6.{n}.1" for n in range(4)], 4)
