@@ -161,7 +161,7 @@ class _Run:
             nursery.cancel_scope.cancel()
         duration_s = trio.current_time() - start
         interrupted = supervisor.ending.is_set()
-        if interrupted and not self._console.json and supervisor.load_report is None:
+        if interrupted and not self._console.json and supervisor.load.report is None:
             return None
         with trio.move_on_after(2.0 if interrupted else 30.0):
             return judge(await self._facts(duration_s, interrupted))
@@ -171,7 +171,7 @@ class _Run:
         """Run the load that was asked for, or wait; then say so."""
         supervisor, spec = self._supervisor, self._supervisor.spec
         if spec.load_tx_s is not None:
-            await supervisor.run_load(
+            await supervisor.load.run(
                 spec.load_tx_s,
                 for_s=spec.for_s,
                 trace=str(spec.trace) if spec.trace is not None else None,
@@ -202,7 +202,7 @@ class _Run:
             ready_s=supervisor.ready_s,
             duration_s=duration_s,
             nodes=found,
-            load=supervisor.load_report,
+            load=supervisor.load.report,
             seen=supervisor.seen,
             interrupted=interrupted,
             profile=_profile(folder, supervisor.nodes) if spec.profile else None,

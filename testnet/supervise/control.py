@@ -102,24 +102,25 @@ class ControlServer:
             case "status":
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(supervisor.look_at_all)
-                    nursery.start_soon(supervisor.look_at_links)
+                    nursery.start_soon(supervisor.link_keeper.look)
                 return {"ok": True, **status_json(supervisor)}
             case "explain":
                 await supervisor.look_at_all()
                 return {"ok": True, "name": supervisor.spec.name, **explain_json(supervisor)}
             case "watch":
-                supervisor.freshen_links()
+                if supervisor.ready.is_set():
+                    supervisor.link_keeper.freshen()
                 return {"ok": True, **watch_json(supervisor, request.get("seen", {}))}
             case "kill":
                 number = int(request.get("signal", signal.SIGKILL))
                 killed = await supervisor.kill(str(request["node"]), number)
                 return {"ok": True, "node": node_json(killed)}
             case "links":
-                await supervisor.look_at_links()
+                await supervisor.link_keeper.look()
                 return {"ok": True, "links": table(supervisor)}
             case "cut" | "heal" | "link":
                 answer = carry_out(supervisor, request)
-                await supervisor.tell_links()
+                await supervisor.link_keeper.tell()
                 return answer()
             case "effect":
                 action = request["action"]
@@ -138,14 +139,14 @@ class ControlServer:
             case "load":
                 return await self._load(request, tell)
             case "load_start":
-                supervisor.start_load(
+                supervisor.load.start(
                     float(request["rate"]),
                     for_s=request.get("for_s"),
                     trace=request.get("trace"),
                 )
                 return {"ok": True}
             case "load_stop":
-                return {"ok": True, "stopped": await supervisor.stop_load()}
+                return {"ok": True, "stopped": await supervisor.load.stop()}
             case "down":
                 supervisor.end("down")
                 running = [n.plan.name for n in supervisor.nodes if n.process is not None]
@@ -187,7 +188,7 @@ class ControlServer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tell_progress)
             with sender:
-                report = await self._supervisor.run_load(
+                report = await self._supervisor.load.run(
                     float(request["rate"]),
                     for_s=request.get("for_s"),
                     trace=request.get("trace"),
@@ -248,7 +249,7 @@ def status_json(supervisor: Supervisor) -> Json:
         "engine": supervisor.spec.engine,
         "ready": all(node.ready for node in supervisor.nodes),
         "ready_s": supervisor.ready_s,
-        "load": supervisor.load_progress,
+        "load": supervisor.load.progress,
         "links": supervisor.links.rows(wall_ms(), changed_only=True),
         "isolated": isolated(supervisor),
         "nodes": [node_json(node) for node in supervisor.nodes],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -30,6 +30,10 @@ ENDING: Final = {
 }
 """Names of the signals that end a node, by number. It does not hear SIGINT, which a terminal sends
 to everybody; after another one there would be no end to wait for."""
+
+
+Task: TypeAlias = Callable[[], Awaitable[None]]
+"""What a supervisor runs beside the rest."""
 
 
 class UnknownNodeError(UsageError):
@@ -102,6 +106,11 @@ class NodeRun:
         """Change the state."""
         self.state = state
         self.changed_s = trio.current_time()
+
+    @property
+    def is_up(self) -> bool:
+        """Its API should answer."""
+        return self.state is NodeState.RUNNING and self.answers
 
     @property
     def ready(self) -> bool:

@@ -8,34 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import trio
 
 from p2pnode.client import ClientError, NodeClient
-from p2pnode.errors import P2PNodeError
-from p2pnode.net.links.shim import links_to_json
 from p2pnode.telemetry.clock import wall_ms
 from testnet.folder import Folder, Manifest, NodeEntry, signal_process, started_s, write_manifest
 from testnet.launch.launcher import Launcher, Process, Request
-from testnet.load.options import LoadOptions
-from testnet.load.process import STOP
-from testnet.load.report import LoadReport
 from testnet.prepare import Prepared
 from testnet.spec import TestnetSpec
+from testnet.supervise.crash import how_it_ended
+from testnet.supervise.linkkeeper import LinkKeeper
 from testnet.supervise.links import Links
+from testnet.supervise.loadrun import LoadRun
 from testnet.supervise.noderun import (
     NodeRun,
     NodeState,
     NotReadyError,
+    Task,
     UnknownNodeError,
-    WrongStateError,
     require,
     running,
     why_not_ready,
@@ -46,17 +42,11 @@ from testnet.supervise.summary import StateSeen
 READY_POLL_S: Final = 0.05
 SAMPLE_S: Final = 1.0
 
-LINKS_S: Final = 2.0
-"""Least time between two looks at the links for somebody who watches."""
-
 READY_MAX_S: Final = 60.0
 """A testnet that is not ready after so long is given up."""
 
 END_S: Final = 5.0
 """Nodes that have not ended so long after SIGTERM are killed."""
-
-VALID_HEIGHTS: Final = 50_000
-"""How far ahead a load sets the expiry of its transactions, where the chain allows."""
 
 
 class Supervisor:
@@ -86,21 +76,23 @@ class Supervisor:
         self.ending = trio.Event()
         """Somebody wants the testnet to end."""
         self.reason = ""
-        self.load_progress: dict[str, int] | None = None
-        self.load_rate_tx_s = 0.0
-        """Of the load that runs, or ran last."""
-        self.load_report: LoadReport | None = None
         self.notices: Callable[[str], None] = _ignore
         """Gets a sentence for every event worth one."""
         self._launcher = launcher
+        self.load = LoadRun(
+            launcher,
+            folder,
+            spec,
+            prepared,
+            self.nodes,
+            start_soon=self._start_soon,
+            notify=lambda text: self.notices(text),
+        )
+        self.link_keeper = LinkKeeper(
+            self.links, self.nodes, start_soon=self._start_soon, told=self.write_manifest
+        )
         self._pid_started = started_s(os.getpid()) or 0.0
-        self._load: Process | None = None
-        self._load_ended = trio.Event()
-        self._load_begins = False
-        self._next_repetition = 0
         self.fund_lock = trio.Lock()
-        self._telling_links = trio.Lock()
-        self._links_looked_s = float("-inf")
         self._nursery: trio.Nursery
 
     # --- the life of the testnet -----------------------------------------------------------------
@@ -139,6 +131,9 @@ class Supervisor:
             task_status.started()
             await trio.sleep_forever()
 
+    def _start_soon(self, task: Task) -> None:
+        self._nursery.start_soon(task)
+
     def end(self, reason: str) -> None:
         """Ask for the end; the first reason counts."""
         self.reason = self.reason or reason
@@ -164,8 +159,8 @@ class Supervisor:
     async def _end(self) -> None:
         """End the nodes: asked first, then killed; and the fork server."""
         running = [node.process for node in self.nodes if node.process is not None]
-        if self._load is not None:
-            running.append(self._load)
+        if self.load.process is not None:
+            running.append(self.load.process)
         for node in self.nodes:
             if node.process is not None:
                 node.become(NodeState.STOPPED)
@@ -252,7 +247,7 @@ class Supervisor:
         process = running(node)
         signal_process(process.pid, process.started, signal.SIGCONT)
         node.become(NodeState.RUNNING)
-        self._nursery.start_soon(self.tell_links)
+        self._nursery.start_soon(self.link_keeper.tell)
         return node
 
     def kill_all(self) -> None:
@@ -264,7 +259,16 @@ class Supervisor:
 
     def up(self) -> list[NodeRun]:
         """Return the nodes whose API should answer."""
-        return [node for node in self.nodes if node.state is NodeState.RUNNING and node.answers]
+        return [node for node in self.nodes if node.is_up]
+
+    def topology(self) -> Topology:
+        """Return the validators, and what is between them."""
+        validators = self.prepared.genesis.validators
+        by_peer = {node.plan.peer_id: node for node in self.nodes}
+        nodes = {by_peer[v.peer_id].plan.name: v.power for v in validators if v.peer_id in by_peer}
+        running = (NodeState.RUNNING, NodeState.STARTING)
+        down = frozenset(n.plan.name for n in self.nodes if n.state not in running)
+        return Topology(nodes, down, self.links.cuts)
 
     async def _start(self, node: NodeRun) -> None:
         plan = node.plan
@@ -279,7 +283,7 @@ class Supervisor:
             "config": str(plan.config.absolute()),
             "profile": str(profile.absolute()) if profile is not None else None,
             # From the beginning: it must not connect over a link that is cut.
-            "links": links_to_json(self.links.states(plan.name)),
+            "links": self.link_keeper.of(plan.name),
         }
         request = Request(
             title=plan.name,
@@ -293,7 +297,7 @@ class Supervisor:
         node.links_version = links_version
         if self.links.version != links_version:
             # Changed while the process was made.
-            self._nursery.start_soon(self.tell_links)
+            self._nursery.start_soon(self.link_keeper.tell)
         node.cost.new_process()
         self._nursery.start_soon(self._follow, node, process)
 
@@ -315,70 +319,14 @@ class Supervisor:
         node.answers = False
         if node.state not in (NodeState.KILLED, NodeState.STOPPED):
             node.become(NodeState.CRASHED)
-            node.crash = self._crash(node, process)
+            node.crash = how_it_ended(process.code or 0, self.folder.logs / f"{node.plan.name}.err")
             self.notices(f"{node.plan.name} {node.crash}")
             self.write_manifest()
-
-    def _crash(self, node: NodeRun, process: Process) -> str:
-        code = process.code or 0
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        path = self.folder.logs / f"{node.plan.name}.err"
-        lines: list[str] = []
-        with contextlib.suppress(OSError):
-            lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f": {last_error(lines)[:300]}" if lines else ""
-        return f"{how}{last} (see {path})"
 
     async def _watch_launcher(self) -> None:
         await self._launcher.gone.wait()
         self.notices("the fork server is gone, and the nodes with it")
         self.end("crashed")
-
-    # --- links -----------------------------------------------------------------------------------
-
-    async def tell_links(self) -> None:
-        """Tell every node's process how its links are now; called after each change of `links`.
-
-        A paused process reads nothing, and is told when it goes on.
-        """
-        async with self._telling_links:
-            version = self.links.version
-            for node in self.nodes:
-                process = node.process
-                is_told = node.links_version == version or node.state is NodeState.PAUSED
-                if process is None or is_told:
-                    continue
-                node.links_version = version
-                await process.send({"links": links_to_json(self.links.states(node.plan.name))})
-        self.write_manifest()
-
-    def topology(self) -> Topology:
-        """Return the validators, and what is between them."""
-        validators = self.prepared.genesis.validators
-        by_peer = {node.plan.peer_id: node for node in self.nodes}
-        nodes = {by_peer[v.peer_id].plan.name: v.power for v in validators if v.peer_id in by_peer}
-        running = (NodeState.RUNNING, NodeState.STARTING)
-        down = frozenset(n.plan.name for n in self.nodes if n.state not in running)
-        return Topology(nodes, down, self.links.cuts)
-
-    async def look_at_links(self) -> None:
-        """Ask every node that runs for the round trips it measures."""
-        async with trio.open_nursery() as nursery:
-            for node in self.up():
-                nursery.start_soon(self._look_at_links, node)
-
-    def freshen_links(self) -> None:
-        """Look at the links soon, where that was long ago; returns at once."""
-        now_s = trio.current_time()
-        if self.ready.is_set() and now_s - self._links_looked_s >= LINKS_S:
-            self._links_looked_s = now_s
-            self._nursery.start_soon(self.look_at_links)
-
-    async def _look_at_links(self, node: NodeRun) -> None:
-        names = {other.plan.p2p.rpartition("/")[2]: other.plan.name for other in self.nodes}
-        with contextlib.suppress(ClientError):
-            rows = await node.client.peers()
-            node.rtts_ms = {names[row.id]: row.rtt_ms for row in rows if row.id in names}
 
     # --- watching --------------------------------------------------------------------------------
 
@@ -435,120 +383,6 @@ class Supervisor:
                 await trio.sleep(READY_POLL_S)
         return False
 
-    # --- load ------------------------------------------------------------------------------------
-
-    async def run_load(
-        self,
-        rate_tx_s: float,
-        *,
-        for_s: float | None,
-        trace: str | None,
-        on_progress: Callable[[dict[str, int]], None],
-    ) -> LoadReport:
-        """Run a load to its end.
-
-        Raises:
-            WrongStateError: One runs already, or it failed.
-        """
-        if self._load is not None:
-            raise WrongStateError("a load runs already; `testnet load --stop` ends it")
-        options = self._load_options(rate_tx_s, for_s, trace)
-        request = Request(
-            title="load",
-            run="testnet.load.process:run",
-            value=options.to_json(),
-            cwd=self.folder.path,
-            output=self.folder.logs / "load.err",
-        )
-        process = self._load = await self._launcher.start(request)
-        self._load_ended = trio.Event()
-        self.load_rate_tx_s = rate_tx_s
-        reports: list[LoadReport] = []
-
-        def on_message(message: dict[str, Any]) -> None:
-            if "progress" in message:
-                self.load_progress = message["progress"]
-                on_progress(message["progress"])
-            if "report" in message:
-                reports.append(LoadReport.from_json(message["report"]))
-
-        try:
-            await process.receive(on_message)
-            await process.ended.wait()
-        finally:
-            signal_process(process.pid, process.started, signal.SIGTERM)
-            self._load = None
-            self._load_ended.set()
-        await process.channel.aclose()
-        if not reports:
-            raise WrongStateError(
-                f"the load ended with exit code {process.code}; see {request.output}"
-            )
-        self.load_report = reports[0]
-        if options.trace is not None:
-            self._next_repetition = max(self._next_repetition + 1, reports[0].repetitions)
-        return reports[0]
-
-    def start_load(self, rate_tx_s: float, *, for_s: float | None, trace: str | None) -> None:
-        """Begin a load and return; `load_progress` and `load_report` tell of it.
-
-        Raises:
-            WrongStateError: One runs already.
-        """
-        if self._load is not None or self._load_begins:
-            raise WrongStateError("a load runs already; `testnet load --stop` ends it")
-        self._load_begins = True
-
-        async def run() -> None:
-            try:
-                await self.run_load(
-                    rate_tx_s,
-                    for_s=for_s,
-                    trace=trace,
-                    on_progress=lambda progress: None,
-                )
-            except P2PNodeError as error:
-                self.notices(f"the load failed: {error}")
-            finally:
-                self._load_begins = False
-
-        self.load_report = self.load_progress = None
-        self._nursery.start_soon(run)
-
-    @property
-    def load_runs(self) -> bool:
-        """A load is submitting, or settles."""
-        return self._load is not None or self._load_begins
-
-    async def stop_load(self) -> bool:
-        """Let the load settle and end; False where none runs."""
-        if self._load is None:
-            return False
-        await self._load.send(STOP)
-        await self._load_ended.wait()
-        return True
-
-    def _load_options(
-        self, rate_tx_s: float, for_s: float | None, trace: str | None
-    ) -> LoadOptions:
-        parameters = self.prepared.genesis.parameters
-        same = trace is not None and trace == str(self.spec.trace)
-        first = self._next_repetition
-        return LoadOptions(
-            rate_tx_s=rate_tx_s,
-            seed=self.spec.seed,
-            chain=self.prepared.chain,
-            nodes=tuple((n.plan.name, n.plan.rpc) for n in self.nodes if n.process is not None),
-            fee=self.prepared.fee,
-            fee_base=parameters.fee_base,
-            fee_action=parameters.fee_action,
-            valid_heights=min(VALID_HEIGHTS, parameters.validity_heights_max // 2),
-            for_s=for_s,
-            trace=None if trace is None else Path(trace),
-            first_repetition=first,
-            funded_count=self.prepared.funded_count if same and first == 0 else 0,
-        )
-
     # --- the manifest ----------------------------------------------------------------------------
 
     def write_manifest(self) -> None:
@@ -577,23 +411,6 @@ class Supervisor:
             links=tuple(self.links.rows(wall_ms(), changed_only=True)),
         )
         write_manifest(self.folder, manifest)
-
-
-_FRAME: Final = " \t|+"
-"""What a traceback draws before the lines of an exception group."""
-
-_ERROR_LINE: Final = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)(: .*)?$")
-
-
-def last_error(lines: Sequence[str]) -> str:
-    """Return the line that says why a process ended, such as `SomeError: message`.
-
-    Args:
-        lines: What it wrote as errors. The last one may only close the frame of an exception group.
-    """
-    bare = [text for line in lines if (text := line.strip(_FRAME + "-"))]
-    errors = [text for text in bare if _ERROR_LINE.match(text)]
-    return (errors or bare or [""])[-1]
 
 
 def _ignore(text: str) -> None:

@@ -29,16 +29,16 @@ def watch_json(supervisor: Supervisor, seen: Mapping[str, int]) -> Json:
         seen: By node's name, the number of the newest status that the watcher has.
     """
     powers = supervisor.topology().powers
-    load = supervisor.load_progress
+    load = supervisor.load
     return {
         "name": supervisor.spec.name,
         "seed": supervisor.spec.seed,
         "engine": supervisor.spec.engine,
         "ready": supervisor.ready.is_set(),
         "load": {
-            "running": supervisor.load_runs,
-            "rate_tx_s": supervisor.load_rate_tx_s,
-            **(load or {}),
+            "running": load.runs,
+            "rate_tx_s": load.rate_tx_s,
+            **(load.progress or {}),
         },
         "links": supervisor.links.rows(wall_ms(), changed_only=True),
         "isolated": isolated(supervisor),

@@ -1,4 +1,4 @@
-"""What `testnet up` refuses before anything starts, and how it names the end of a node."""
+"""What `testnet up` refuses before anything starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from p2pnode.cli.exit_codes import ExitCode
 from testnet.cli.main import main, make_parser
-from testnet.supervise.supervisor import last_error
 
 
 @pytest.mark.parametrize("flag", ["--engine", "--scheme"])
@@ -20,21 +19,6 @@ def test_a_name_that_nobody_knows_is_refused_and_nothing_is_left(
     assert main(["up", flag, "simplx"]) == ExitCode.USAGE
     assert "'simplx'; there are: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_last_error_of_an_exception_group_is_named_and_not_its_frame() -> None:
-    lines = [
-        "  + Exception Group Traceback (most recent call last):",
-        "  | ExceptionGroup: Exceptions from Trio nursery (1 sub-exception)",
-        "  +-+---------------- 1 ----------------",
-        "    | Traceback (most recent call last):",
-        '    |   File "x.py", line 3, in main',
-        "    | p2pnode.errors.ConfigError: no such thing",
-        "    +------------------------------------",
-    ]
-    assert last_error(lines) == "p2pnode.errors.ConfigError: no such thing"
-    assert last_error(["cannot listen", ""]) == "cannot listen"
-    assert last_error(["----"]) == ""
 
 
 def test_a_file_that_is_no_trace_leaves_no_folder_and_the_latest_testnet_as_it_was(
