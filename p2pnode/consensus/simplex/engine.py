@@ -10,10 +10,11 @@ From "never both" and "one notarize a view": a final view cannot be skipped, and
 notarized block. That is the whole safety proof.
 
 How this file reads: an event changes what is known (`_on_…`), then `_settle` fires every rule
-that the knowledge enables. Every vote is drafted here; beside it stand what only sends on
-(`relay.py`), asks (`missing.py`) and waits (`timers.py`). Drafting a vote takes its slot at once
-(`View.voted`, `View.closed`), so that no second one is drafted while the first is being signed; it
-counts when it comes back as a message.
+that the knowledge enables. Every vote is drafted here, but for a proposer's own (`proposing.py`).
+Beside it stand what only sends on (`relay.py`), answers (`answers.py`), asks (`missing.py`), waits
+(`timers.py`) and says what is worth a check (`interest.py`). Drafting a vote takes its slot at
+once (`View.voted`, `View.closed`), so that no second one is drafted while the first is being
+signed; it counts when it comes back as a message.
 
 What is on disk: certificates are persisted without a barrier. They are evidence, not promises; a
 lost one comes back from peers or forms again from the votes, which are on disk at their signers.
@@ -25,14 +26,13 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from p2pnode import codec, crypto
 from p2pnode.consensus.certs import Certificate, CertScheme
 from p2pnode.consensus.engine import (
     Available,
     Broadcast,
-    Build,
     Built,
     Check,
     Checked,
@@ -57,7 +57,6 @@ from p2pnode.consensus.engine import (
     Persist,
     Pos,
     Report,
-    Send,
     SetTimer,
     Signed,
     Summary,
@@ -67,10 +66,13 @@ from p2pnode.consensus.engine import (
     quorum_of,
 )
 from p2pnode.consensus.simplex import summaries, votes
+from p2pnode.consensus.simplex.answers import Answers
 from p2pnode.consensus.simplex.chronicle import Chronicle
 from p2pnode.consensus.simplex.finality import deliveries, offences_of
+from p2pnode.consensus.simplex.interest import Interests
 from p2pnode.consensus.simplex.missing import Missing
 from p2pnode.consensus.simplex.pace import Pace
+from p2pnode.consensus.simplex.proposing import Proposing
 from p2pnode.consensus.simplex.relay import Relay
 from p2pnode.consensus.simplex.timers import ViewTimers
 from p2pnode.consensus.simplex.views import Verdict, View, Views
@@ -78,9 +80,6 @@ from p2pnode.consensus.simplex.votes import Ballot, Kind, Proposal
 from p2pnode.consensus.standing import Standing
 from p2pnode.consensus.tally import Counted
 from p2pnode.errors import RemoteProtocolError
-
-ANSWER_VIEWS_MAX: Final = 4
-"""Newest views whose own votes an answer repeats."""
 
 
 class SimplexEngine:
@@ -147,13 +146,22 @@ class SimplexEngine:
             emit=self._emit,
         )
         self._missing = Missing(epoch, self._views, self._emit)
+        self._proposing = Proposing(epoch, self._views, self._pace, self._missing, self._emit)
+        self._interests = Interests(
+            self._parameters,
+            epoch,
+            self._certs,
+            self._views,
+            self._pace,
+            proposer_of=self.proposer_of,
+        )
+        self._answers = Answers(epoch, self._views, proposer_of=self.proposer_of, emit=self._emit)
         self._chronicle = Chronicle(len(epoch.validators))
         self._demand = False
         self._current = 0
         self._next = 1
         # Highest view with a finalization; above the floor's view when an ancestor is missing.
         self._final = 0
-        self._build: tuple[int, int] | None = None
         self._done = False
         self._out = []
 
@@ -185,7 +193,8 @@ class SimplexEngine:
             case Fired(("relay", int(number))):
                 self._relay.due(number, self._final)
             case Fired(("repropose", int(number))):
-                self._on_repropose(number)
+                if not self._done:
+                    self._proposing.again(number, self._current, now_ns)
             case Fired(("final", int(number))):
                 self._on_unfinal(number)
             case Fired(("fetch",)):
@@ -194,7 +203,8 @@ class SimplexEngine:
             case Fired():
                 pass
             case Built(ctx, payload):
-                self._on_built(ctx, payload)
+                if not self._done:
+                    self._proposing.built(ctx, payload, self._current, now_ns)
             case Checked(ctx, ok):
                 self._on_checked(ctx, ok)
             case Available():
@@ -222,7 +232,8 @@ class SimplexEngine:
                     self._certify(view)
         self._enter()
         self._missing.wanted = ()
-        self._propose()
+        if self._me is not None and self._me == self.proposer_of(self._current):
+            self._proposing.propose(self._current, self._now_ns)
         self._vote()
         if self._me is not None:
             after_ns = self._timers.keep(self._current, self._now_ns, demand=self._demand)
@@ -244,56 +255,7 @@ class SimplexEngine:
     # --- messages ---------------------------------------------------------------------------------
 
     def interest(self, item: Item) -> Interest:
-        try:
-            if isinstance(item, Signed):
-                return self._interest_in_vote(item, votes.decode_body(item.body))
-            ballot = votes.decode_body(self._certs.decode(item).body)
-            return self._interest_in_certificate(ballot)
-        except RemoteProtocolError:
-            # `claims` raises the same error for the host, which then knows whom to blame.
-            return Interest.NOW
-
-    def _interest_in_vote(self, vote: Signed, ballot: Ballot) -> Interest:
-        number = ballot.view
-        if self._done or number < self._views.lowest():
-            return Interest.DROP
-        if not 0 <= vote.sender < len(self._epoch.validators):
-            return Interest.NOW  # for `claims` to refuse
-        if number > self._current + self._parameters.window_views:
-            return Interest.DROP
-        if number > self._current + 1:
-            return Interest.DEFER
-        view = self._views.get(number)
-        if view is None:
-            return Interest.NOW
-        tally = view.notarizes if ballot.kind is Kind.NOTARIZE else view.finals
-        match tally.foresee(vote.sender, vote.body):
-            case Counted.KNOWN:
-                return Interest.DROP
-            case Counted.CONFLICT:
-                return Interest.NOW
-        above = number > self._views.floor_view
-        if above and ballot.kind is Kind.NOTARIZE and vote.sender == self.proposer_of(number):
-            # Even when decided: a late proposal tells that Δ is short, and brings the payload.
-            return Interest.NOW
-        decided = ballot.kind in view.certificates or (
-            ballot.kind is not Kind.NULLIFY and Kind.NULLIFY in view.certificates
-        )
-        if decided and vote.sender != self._me:
-            # Somebody far away is always too late to decide, but must not count as silent.
-            quiet = self._pace.quiet(vote.sender, self._now_ns)
-            return Interest.NOW if quiet else Interest.DROP
-        return Interest.NOW
-
-    def _interest_in_certificate(self, ballot: Ballot) -> Interest:
-        if self._done or ballot.view < self._views.lowest():
-            return Interest.DROP
-        view = self._views.get(ballot.view)
-        if view is None or ballot.kind not in view.certificates:
-            return Interest.NOW
-        # A second certificate of a kind is news only if it names another block: that is a fork.
-        same = ballot.proposal is None or ballot.proposal == view.block
-        return Interest.DROP if same else Interest.NOW
+        return self._interests.of(item, self._current, self._now_ns, done=self._done)
 
     def _on_vote(self, sender: Index | None, vote: Signed) -> None:
         ballot = votes.decode_body(vote.body)
@@ -497,7 +459,7 @@ class SimplexEngine:
         self._timers.disarm(self._current)
         self._views.compact(self._current - 1, self._next - 1)
         self._current = self._next
-        self._build = None
+        self._proposing.entered()
         self._chronicle.entered(self._now_ns, self._current)
         self._emit(Entered((self._current,), self.proposer_of(self._current)))
         view = self._views.get(self._current)
@@ -505,67 +467,6 @@ class SimplexEngine:
             vote = view.finals.vote_of(self.proposer_of(self._current))
             if vote is not None and vote.body == votes.nullify(self._current):
                 self._nullify(view)
-
-    def _propose(self) -> None:
-        """Rule: the proposer builds on the highest notarized parent it can reach over
-        nullifications.
-        """
-        number = self._current
-        if self._me is None or self._me != self.proposer_of(number):
-            return
-        view = self._views.make(number)
-        if view.voted is not None or view.closed is not None:
-            return
-        parent = self._views.parent_for(number)
-        if isinstance(parent, int):
-            self._missing.wanted = (parent,)
-            return
-        if self._build == (number, parent.number):
-            return
-        assert parent.block is not None
-        self._build = (number, parent.number)
-        not_before_ns = self._pace.child_due_ns(parent.seen_ns, self._now_ns)
-        if parent.block.height >= self._epoch.last_height:
-            # Rule: nothing new after the last height; its payload is proposed again until final.
-            self._emit(SetTimer(("repropose", number), not_before_ns - self._now_ns))
-            return
-        self._emit(
-            Build(
-                self._build,
-                parent.block.digest,
-                parent.block.height + 1,
-                not_before_ns,
-                may_be_empty=parent.number > self._views.floor_view,
-            )
-        )
-
-    def _on_built(self, ctx: Key, payload: Digest | None) -> None:
-        if payload is None or self._build is None or ctx != self._build or self._done:
-            return
-        number, parent_number = self._build
-        parent = self._views.get(parent_number)
-        assert parent is not None
-        assert parent.block is not None
-        if parent.block.height < self._epoch.last_height:
-            self._draft_proposal(Proposal(number, parent_number, parent.block.height + 1, payload))
-
-    def _on_repropose(self, number: int) -> None:
-        if self._done or self._build is None or self._build[0] != number:
-            return
-        parent = self._views.get(self._build[1])
-        assert parent is not None
-        block = parent.block
-        assert block is not None
-        if block.height >= self._epoch.last_height:
-            self._draft_proposal(Proposal(number, parent.number, block.height, block.digest))
-
-    def _draft_proposal(self, proposal: Proposal) -> None:
-        view = self._views.make(proposal.view)
-        if proposal.view != self._current or view.voted is not None or view.closed is not None:
-            return
-        view.voted = votes.notarize(proposal)
-        view.seen_ns = view.seen_ns or self._now_ns
-        self._emit(Broadcast(Draft(view.voted), Lane.PROPOSAL))
 
     def _vote(self) -> None:
         """Rule: first notarize(c, v) of the proposer, parent usable, gaps nullified, Check ok →
@@ -756,12 +657,6 @@ class SimplexEngine:
         return summaries.encode_status(summaries.describe(self._views, self._final, self._current))
 
     def _on_summary(self, peer: Index, blob: bytes) -> None:
-        """Answer what the peer lacks: a finalization, certificates from its floor on, our votes.
-
-        With them a node that lags, restarted or lost messages always moves: the finalization
-        makes it final or start block sync, the newest certificate lets it enter our view, the
-        others let it build and vote there, and the votes let it form what nobody holds yet.
-        """
         try:
             status = summaries.decode_status(blob)
         except RemoteProtocolError as error:
@@ -770,28 +665,7 @@ class SimplexEngine:
         self._chronicle.told(peer, status)
         if status.current >= self._views.floor_view:
             self._pace.hear(peer, self._now_ns)
-        if self._me is None or peer == self._me:
-            return
-        for data in summaries.lacking(status, self._views, self._final, self._current):
-            self._emit(Send((peer,), data, Lane.BULK))
-        if self._done:
-            return
-        newest_votes = max(status.final, self._final, self._current - ANSWER_VIEWS_MAX) + 1
-        for number in range(newest_votes, self._current + 1):
-            self._repeat_votes(peer, number)
-
-    def _repeat_votes(self, peer: Index, number: int) -> None:
-        view = self._views.get(number)
-        if view is None or self._me is None:
-            return
-        proposing = self.proposer_of(number) == self._me
-        for tally, lane in (
-            (view.notarizes, Lane.PROPOSAL if proposing else Lane.VOTE),
-            (view.finals, Lane.VOTE),
-        ):
-            own = tally.vote_of(self._me)
-            if own is not None:
-                self._emit(Send((peer,), own, lane))
+        self._answers.give(peer, status, self._final, self._current, done=self._done)
 
     # --- inspection -------------------------------------------------------------------------------
 
@@ -818,7 +692,7 @@ class SimplexEngine:
                     self._pace.snapshot(),
                     (self._current, self._next, self._final),
                     self._missing.snapshot(),
-                    self._build,
+                    self._proposing.snapshot(),
                     self._timers.snapshot(),
                     (int(self._demand), int(self._done)),
                 )

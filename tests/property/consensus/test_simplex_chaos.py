@@ -30,6 +30,7 @@ from p2pnode.consensus.engine import (
 from p2pnode.consensus.simplex import SimplexEngine
 from p2pnode.consensus.simplex import engine as engine_module
 from p2pnode.consensus.simplex import finality as finality_module
+from p2pnode.consensus.simplex import interest as interest_module
 from p2pnode.consensus.simplex import views as views_module
 from p2pnode.consensus.simplex import votes as votes_module
 from tests.property.consensus.chaos import chaos, check_invariants, check_liveness
@@ -167,7 +168,8 @@ def _with_views(views: ModuleType) -> ModuleType:
 def _with_tally(tally: ModuleType) -> ModuleType:
     views = patched(views_module, Tally=tally.Tally)
     engine = _with_views(views)
-    engine.__dict__.update(Counted=tally.Counted)
+    interest = patched(interest_module, Counted=tally.Counted)
+    engine.__dict__.update(Counted=tally.Counted, Interests=interest.Interests)
     return engine
 
 
