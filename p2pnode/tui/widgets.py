@@ -22,6 +22,8 @@ from p2pnode.tui.text import (
 )
 
 LEVELS: Final = "▁▂▃▄▅▆▇█"
+NOTHING: Final = 1e-300
+"""A chart of nothing greater is a chart of zeros: what is so small can't be divided by."""
 _EIGHTH_COLUMNS: Final = " " + LEVELS
 EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -43,7 +45,7 @@ def sparkline(values: Sequence[float], width: int, style: str = "spark") -> Span
         return Span("", style)
     shown = values[-width:]
     top = max(shown, default=0.0)
-    scale = (len(LEVELS) - 1) / top if top > 0 else 0.0
+    scale = (len(LEVELS) - 1) / top if top > NOTHING else 0.0
     columns = "".join(LEVELS[min(7, max(0, round(value * scale)))] for value in shown)
     return Span(" " * (width - len(shown)) + columns, style)
 
@@ -54,7 +56,7 @@ def plot(values: Sequence[float], width: int, height: int, style: str = "spark")
         return [sparkline(values, width, style)]
     shown = values[-width:]
     top = max(shown, default=0.0)
-    scale = height * 8 / top if top > 0 else 0.0
+    scale = height * 8 / top if top > NOTHING else 0.0
     # At least one eighth, so that zero is told from nothing.
     levels = [max(1, round(max(0.0, value) * scale)) for value in shown]
     blank = " " * (width - len(shown))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from p2pnode.tui.text import Span, line_width, plain
@@ -57,6 +57,7 @@ def test_a_selected_row_is_one_bar_with_a_mark() -> None:
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=50), st.integers(0, 40), st.integers(1, 5))
+@example([5e-324, 1e-308], 2, 2)
 def test_charts_have_their_size_and_the_newest_value_at_the_right(
     values: list[float], width: int, height: int
 ) -> None:
