@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import httpx
 
@@ -38,10 +38,14 @@ from p2pnode.telemetry.ring import LogRecord
 
 TIMEOUT_S: Final = 10.0
 """A call that takes longer fails."""
+CLOSE_S_MAX: Final = 2.0
+"""A subscription whose end the node does not confirm is ended without that."""
 
 METHOD_NOT_FOUND: Final = -32601
 
 _T = TypeVar("_T")
+_Send: TypeAlias = Callable[[str], Awaitable[None]]
+_Receive: TypeAlias = Callable[[], Awaitable[Json]]
 
 
 class ClientError(P2PNodeError):
@@ -347,37 +351,67 @@ class NodeClient:
 
     @asynccontextmanager
     async def _follow(self, topic: str, hint: Any, **wish: Json) -> AsyncIterator[_Events[Any]]:
-        # Imported here, since only followers need it; trio-websocket comes with libp2p.
-        import trio
-        from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
-
-        address = f"{self.url.replace('http', 'ws', 1)}/ws"
         params = {"topic": topic, **wish}
         subscribe = {"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": params}
-        try:
-            async with open_websocket_url(address) as socket:
+        async with _socket(self.url) as (send, receive):
+            await send(json.dumps(subscribe))
+            answer = await receive()
+            if "error" in answer:
+                raise self._wire.refusal("subscribe", answer["error"])
+            yield _Events(receive, hint)
 
-                async def receive() -> Json:
-                    try:
-                        return json.loads(await socket.get_message())
-                    except ConnectionClosed as closed:
-                        code, reason = 1006, ""
-                        if closed.reason is not None:
-                            code, reason = closed.reason.code, closed.reason.reason or ""
-                        raise SubscriptionClosedError(self.url, code, reason) from None
 
+@asynccontextmanager
+async def _socket(url: str) -> AsyncIterator[tuple[_Send, _Receive]]:
+    """Open a WebSocket, which is closed however the body ends.
+
+    Raises:
+        NodeUnreachableError: No node answers there.
+        SubscriptionClosedError: It was closed; by receiving.
+    """
+    # Imported here, since only followers need it; trio-websocket comes with libp2p.
+    import trio
+    from trio_websocket import ConnectionClosed, HandshakeError, wrap_client_stream
+
+    from p2pnode.node.api_stream import open_api_stream
+
+    failure: BaseException | None = None
+    opened = False
+    try:
+        with trio.fail_after(TIMEOUT_S):
+            stream, host = await open_api_stream(url)
+        async with stream, trio.open_nursery() as nursery:
+            with trio.fail_after(TIMEOUT_S):
+                socket = await wrap_client_stream(nursery, stream, host, "/ws")
+
+            async def receive() -> Json:
                 try:
-                    await socket.send_message(json.dumps(subscribe))
-                    answer = await receive()
-                    if "error" in answer:
-                        raise self._wire.refusal("subscribe", answer["error"])
-                    yield _Events(receive, hint)
-                finally:
+                    return json.loads(await socket.get_message())
+                except ConnectionClosed as closed:
+                    code, reason = 1006, ""
+                    if closed.reason is not None:
+                        code, reason = closed.reason.code, closed.reason.reason or ""
+                    raise SubscriptionClosedError(url, code, reason) from None
+
+            opened = True
+            try:
+                yield socket.send_message, receive
+            finally:
+                with trio.move_on_after(CLOSE_S_MAX):
                     await socket.aclose()
-                    # trio-websocket leaves its stream open when the other side closed first.
-                    await trio.aclose_forcefully(socket._stream)
-        except (HandshakeError, OSError) as error:
-            raise NodeUnreachableError(self.url, str(error) or type(error).__name__) from None
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # A nursery's group around the one error there is: the body's own, or the handshake's.
+        if len(group.exceptions) > 1:
+            raise
+        failure = group.exceptions[0]
+    except (OSError, ValueError, trio.TooSlowError) as error:
+        failure = error
+    unreachable = (HandshakeError, OSError, ValueError, trio.TooSlowError)
+    if not opened and isinstance(failure, unreachable):
+        raise NodeUnreachableError(url, str(failure) or type(failure).__name__) from None
+    if failure is not None:
+        raise failure
 
 
 class _Events(Generic[_T]):

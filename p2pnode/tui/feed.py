@@ -7,10 +7,8 @@ of the memory that the TUI may take.
 from __future__ import annotations
 
 import json
-import ssl
 from dataclasses import dataclass
-from typing import Final, TypeAlias
-from urllib.parse import urlsplit
+from typing import Final
 
 import trio
 from trio_websocket import (
@@ -21,6 +19,7 @@ from trio_websocket import (
 )
 
 from p2pnode.node.answers import BlockEvent, PeerRow
+from p2pnode.node.api_stream import open_api_stream
 from p2pnode.node.jsonform import Json, ValueFormError, from_json
 from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.ring import LogRecord
@@ -44,9 +43,6 @@ RETRY_S_MAX: Final = 8.0
 SILENCE_S_MAX: Final = 5.0
 """A node that sends no status for so long is taken for lost; it sends one a second."""
 MESSAGE_BYTES_MAX: Final = 4 << 20
-
-
-_Stream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class NotTheTopicError(Exception):
@@ -79,8 +75,7 @@ class Feed:
         reason = ""
         try:
             with trio.fail_after(SILENCE_S_MAX):
-                stream, host = await self._dial()
-            # trio-websocket's own way of connecting leaves the stream open when it fails.
+                stream, host = await open_api_stream(self.url)
             async with stream, trio.open_nursery() as nursery:
                 with trio.fail_after(SILENCE_S_MAX):
                     socket = await wrap_client_stream(
@@ -99,18 +94,6 @@ class Feed:
         except* (OSError, ValueError, trio.BrokenResourceError) as errors:
             reason = _system_words(_first(errors))
         return reason
-
-    async def _dial(self) -> tuple[_Stream, str]:
-        """Connect; return the stream and what the node is called there."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        stream = await trio.open_tcp_stream(host, port)
-        if not secure:
-            return stream, parts.netloc
-        context = ssl.create_default_context()
-        return trio.SSLStream(stream, context, server_hostname=host), parts.netloc
 
     async def _receive(self, socket: WebSocketConnection, post: Post) -> str:
         for number, topic in enumerate(TOPICS):

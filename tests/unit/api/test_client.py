@@ -159,12 +159,53 @@ async def test_the_end_of_a_subscription_is_an_error_with_its_code() -> None:
 async def test_an_error_in_a_subscriptions_body_comes_out_as_it_is() -> None:
     async with served(FakeNode()) as url, NodeClient(url) as client:
         with pytest.raises(KeyError):
-            await _follow_and_fail(client)
+            await _follow_and_fail(client, KeyError("of the reader"))
 
 
-async def _follow_and_fail(client: NodeClient) -> None:
+@pytest.mark.parametrize("error", [OSError("a full disk"), trio.TooSlowError(), KeyError("x")])
+async def test_an_error_of_the_reader_is_not_taken_for_one_of_the_connection(
+    error: Exception,
+) -> None:
+    error.__cause__ = ZeroDivisionError()
+    async with served(FakeNode()) as url, NodeClient(url) as client:
+        with pytest.raises(type(error)) as caught:
+            await _follow_and_fail(client, error)
+    assert caught.value is error
+    assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+async def _follow_and_fail(client: NodeClient, error: Exception) -> None:
     async with client.subscribe_blocks():
-        raise KeyError("of the reader")
+        raise error
+
+
+async def test_a_connection_whose_handshake_fails_is_closed() -> None:
+    closed = trio.Event()
+
+    async def refuse(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        while await stream.receive_some():
+            pass
+        closed.set()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, refuse, [listener])
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+        async with NodeClient(url) as client:
+            with pytest.raises(NodeUnreachableError, match="404"):
+                await _follow_and_fail(client, KeyError())
+            with trio.fail_after(30):
+                await closed.wait()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:1", "http://127.0.0.1:99999", "http://127.0.0.1:x"])
+async def test_an_address_that_is_none_is_not_followed(url: str) -> None:
+    async with NodeClient(url) as client:
+        with pytest.raises(NodeUnreachableError):
+            await _follow_and_fail(client, KeyError())
 
 
 async def test_the_blocking_client_asks_the_same() -> None:
