@@ -8,7 +8,8 @@ from typing import Final
 
 from p2pnode.explain import Severity, explain_node
 from p2pnode.node.status import NodeStatus
-from p2pnode.tui.model import STALE_S, LinkState, Model
+from p2pnode.tui.chrome import STALE_S
+from p2pnode.tui.model import LinkState, Model
 from p2pnode.tui.screens.common import count, number, span_s
 
 LATE_MS: Final = 250.0

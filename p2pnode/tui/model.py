@@ -12,19 +12,12 @@ from typing import Final
 from p2pnode.node.answers import BlockEvent, PeerRow
 from p2pnode.node.status import NodeStatus, ViewRow
 from p2pnode.telemetry.ring import LogRecord
+from p2pnode.tui.chrome import Toast
 from p2pnode.tui.meter import AppStatistics
 
-HISTORY_MAX: Final = 240
-"""Seconds in a sparkline."""
-VIEWS_MAX: Final = 400
-"""Views remembered for the row of cells."""
 BLOCKS_MAX: Final = 400
 LOG_MAX: Final = 1000
 PEERS_MAX: Final = 1024
-FILTER_MAX: Final = 80
-"""Characters of a filter."""
-STALE_S: Final = 2.5
-"""Data older than this is said to be; a status comes every second."""
 
 
 class ScreenName(IntEnum):
@@ -130,15 +123,6 @@ class Confirm:
     text: str
     action: object
     """What is wished when the answer is yes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Toast:
-    """A short message that goes away."""
-
-    text: str
-    until_s: float
-    style: str = "bar_good"
 
 
 @dataclass(frozen=True, slots=True)

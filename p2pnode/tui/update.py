@@ -9,15 +9,13 @@ from typing import Final, TypeAlias
 from p2pnode.node.status import NodeStatus, ViewRow
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Copy, Quit, Repaint, Suspend, Tick, Wish, last
+from p2pnode.tui.chrome import HISTORY_MAX, STEPS, VIEWS_MAX, Toast, pasted, typed
 from p2pnode.tui.keys import Key, Paste
 from p2pnode.tui.meter import AppStatistics
 from p2pnode.tui.model import (
     BLOCKS_MAX,
-    FILTER_MAX,
-    HISTORY_MAX,
     LOG_MAX,
     PEERS_MAX,
-    VIEWS_MAX,
     BlockCame,
     Confirm,
     Connecting,
@@ -34,14 +32,13 @@ from p2pnode.tui.model import (
     Sample,
     ScreenName,
     StatusCame,
-    Toast,
     Ui,
 )
 from p2pnode.tui.rows import copied, rows_count, selected_peer
 
 TOAST_S: Final = 4.0
-PAGE: Final = 10
-"""Rows of page up and page down."""
+MOVES: Final = {**STEPS, "k": -1, "j": 1}
+"""Rows that keys move by."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 FILTERED: Final = (ScreenName.CONSENSUS, ScreenName.PEERS, ScreenName.SHARDS, ScreenName.LOG)
 """Screens with a list that can be filtered."""
@@ -284,27 +281,13 @@ def _pause(model: Model) -> Model:
 
 def _move(model: Model, name: str) -> Model:
     """Move the selection, or through the log."""
-    steps = {
-        "up": -1,
-        "k": -1,
-        "down": 1,
-        "j": 1,
-        "pageup": -PAGE,
-        "ctrl-b": -PAGE,
-        "pagedown": PAGE,
-        "ctrl-f": PAGE,
-        "home": -(1 << 30),
-        "g": -(1 << 30),
-        "end": 1 << 30,
-        "G": 1 << 30,
-    }
-    if name not in steps:
+    if name not in MOVES:
         return model
     count = rows_count(model)
     if model.ui.screen is ScreenName.LOG:
-        back = min(max(0, count - 1), max(0, model.ui.back - steps[name]))
+        back = min(max(0, count - 1), max(0, model.ui.back - MOVES[name]))
         return model if back == model.ui.back else _ui(model, back=back)
-    selected = max(0, min(count - 1, min(model.ui.selected, count - 1) + steps[name]))
+    selected = max(0, min(count - 1, min(model.ui.selected, count - 1) + MOVES[name]))
     return model if selected == model.ui.selected else _ui(model, selected=selected)
 
 
@@ -323,20 +306,16 @@ def _type(model: Model, prompt: str, key: Key) -> Model:
             return _ui(model, prompt=None, filters=filters, selected=0, back=0)
         case "escape" | "ctrl-c":
             return _ui(model, prompt=None)
-        case "backspace":
-            return _ui(model, prompt=prompt[:-1])
-        case "ctrl-u":
-            return _ui(model, prompt="")
-    if not key.text:
-        return model
-    return _ui(model, prompt=(prompt + key.text)[:FILTER_MAX], selected=0, back=0)
+    text = typed(prompt, key)
+    if key.text:
+        return _ui(model, prompt=text, selected=0, back=0)
+    return model if text == prompt else _ui(model, prompt=text)
 
 
 def _paste(model: Model, text: str) -> Model:
     if model.ui.prompt is None:
         return model
-    line = text.partition("\n")[0].strip("\r")
-    return _ui(model, prompt=(model.ui.prompt + line)[:FILTER_MAX])
+    return _ui(model, prompt=pasted(model.ui.prompt, text))
 
 
 # --- what is confirmed first ----------------------------------------------------------------------

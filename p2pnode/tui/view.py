@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from p2pnode.tui.chrome import (
+    STALE_S,
+    body,
+    header,
+    hints_line,
+    prompt_line,
+    tabs,
+    toast_line,
+    too_small,
+    verdict_lines,
+)
 from p2pnode.tui.doctor import doctor
-from p2pnode.tui.model import STALE_S, LinkState, Model, ScreenName
+from p2pnode.tui.model import LinkState, Model, ScreenName
 from p2pnode.tui.screens.availability import availability
 from p2pnode.tui.screens.common import short, span_s
 from p2pnode.tui.screens.consensus import consensus
@@ -16,12 +27,10 @@ from p2pnode.tui.screens.mempool import mempool
 from p2pnode.tui.screens.overview import overview
 from p2pnode.tui.screens.peers import peers
 from p2pnode.tui.screens.shards import shards
-from p2pnode.tui.text import Line, Size, Span, cut, fit, line, line_width, pad, width_of, wrap
-from p2pnode.tui.widgets import box, overlay, spread
+from p2pnode.tui.text import Line, Size, Span, cut, line, pad, wrap
+from p2pnode.tui.widgets import box, overlay
 
 SIZE_MIN: Final = Size(40, 10)
-
-DOCTOR_LINES_MAX: Final = 3
 
 SCREENS: Final[Mapping[ScreenName, Callable[[Model, Size], list[Line]]]] = {
     ScreenName.OVERVIEW: overview,
@@ -34,6 +43,7 @@ SCREENS: Final[Mapping[ScreenName, Callable[[Model, Size], list[Line]]]] = {
     ScreenName.DEVICE: device,
 }
 
+NAMES: Final = {screen: screen.name.lower() for screen in ScreenName}
 SHORT: Final[Mapping[ScreenName, str]] = {
     ScreenName.AVAILABILITY: "avail",
     ScreenName.MEMPOOL: "pool",
@@ -61,30 +71,22 @@ def view(model: Model, size: Size) -> list[Line]:
     """Return the lines of a frame; `Program.view` of the node's TUI."""
     width, height = size
     if width < SIZE_MIN.width or height < SIZE_MIN.height:
-        return _too_small(size)
+        return too_small(size, SIZE_MIN)
     verdict = _doctor(model, size)
-    body = Size(width, height - 3 - len(verdict))
-    lines = SCREENS[model.ui.screen](model, body) if model.status else _waiting(model, body)
-    # Fitted here: what lies over them must cover exactly what it means to.
-    lines = lines[: body.height] + [()] * (body.height - len(lines))
+    room = Size(width, height - 3 - len(verdict))
+    lines = SCREENS[model.ui.screen](model, room) if model.status else _waiting(model, room)
+    lines = body(lines, room)
     if model.ui.help:
         lines = overlay(lines, _help(min(width, 72)), width)
     if model.ui.confirm is not None:
         lines = overlay(lines, _confirm(model, min(width, 64)), width)
     return [
         _header(model, width),
-        _tabs(model, width),
+        tabs(NAMES, model.ui.screen, width, SHORT),
         *lines,
         *verdict,
         _footer(model, width),
     ]
-
-
-def _too_small(size: Size) -> list[Line]:
-    text = (
-        f"terminal too small: {size.width}x{size.height}, {SIZE_MIN.width}x{SIZE_MIN.height} needed"
-    )
-    return [(Span(part),) for part in wrap(text, size.width, size.height)]
 
 
 def _waiting(model: Model, room: Size) -> list[Line]:
@@ -112,7 +114,7 @@ def _header(model: Model, width: int) -> Line:
             Span(f"  {status.engine}", "dim") if width >= 60 else "",
             Span(f"  {roles}  {status.version}", "dim") if width >= 100 else "",
         )
-    return fit(spread(left, _link(model), width), width)
+    return header(left, _link(model), width)
 
 
 def _link(model: Model) -> Line:
@@ -132,55 +134,18 @@ def _link(model: Model) -> Line:
     return (Span(f" data {span_s(model.age_s)} old, reconnecting ", "bar_bad"),)
 
 
-def _tabs(model: Model, width: int) -> Line:
-    """Return the screens' names, as long as they fit."""
-    current = model.ui.screen
-    gap = "  "
-    names = {screen: f"{screen.value} {screen.name.lower()}" for screen in ScreenName}
-    if sum(width_of(name) + 2 for name in names.values()) > width:
-        gap = " "
-        names = {s: f"{s.value} {SHORT.get(s, s.name.lower())}" for s in ScreenName}
-    if sum(width_of(name) + 1 for name in names.values()) > width:
-        names = {s: names[s] if s is current else str(s.value) for s in ScreenName}
-    parts: list[Span] = []
-    for screen, name in names.items():
-        digit, space, word = name.partition(" ")
-        if screen is current:
-            parts.append(Span(name, "selected"))
-        else:
-            parts += [Span(digit, "key"), Span(space + word, "dim")]
-        parts.append(Span(gap))
-    return (Span(" "), *parts)
-
-
 def _doctor(model: Model, size: Size) -> list[Line]:
     """Return what is wrong and what to do: one line where that is enough, three at most."""
-    ui = model.ui
-    width = size.width
-    if ui.toast is not None:
-        return [(Span(pad(f" {ui.toast.text}", width), ui.toast.style),)]
+    if model.ui.toast is not None:
+        return [toast_line(model.ui.toast, size.width)]
     verdict = doctor(model)
-    style = ("good", "bar_warn", "bar_bad")[verdict.level]
-    mark = ("✓", "⚠", "✗")[verdict.level]
-    text = f"{mark} {verdict.text}"
-    hint = f"→ {verdict.hint}" if verdict.hint else ""
-    lines_max = DOCTOR_LINES_MAX if size.height >= 20 and verdict.level else 1
-    lines = wrap(f"{text} {hint}", width - 2, lines_max + 1)
-    if len(lines) > lines_max:
-        # What to do is worth a line of its own; where there is but one, what is wrong has it.
-        lines = wrap(text, width - 2, max(1, lines_max - 1))
-        lines += wrap(hint, width - 2, lines_max - 1)[:1]
-    return [(Span(pad(f" {part}", width), style),) for part in lines]
+    return verdict_lines(verdict.level, verdict.text, verdict.hint, size)
 
 
 def _footer(model: Model, width: int) -> Line:
     ui = model.ui
     if ui.prompt is not None:
-        keep = max(1, width - 40)
-        shown = ui.prompt[-keep:]
-        return line(
-            Span(" / ", "key"), shown, Span("█", "accent"), Span("  enter keeps, esc drops", "dim")
-        )
+        return prompt_line(" / ", ui.prompt, "enter keeps, esc drops", width - 40)
     hints: list[tuple[str, str]] = [("?", "help"), ("p", "pause"), ("q", "quit"), ("y", "copy")]
     match ui.screen:
         case ScreenName.PEERS:
@@ -191,14 +156,7 @@ def _footer(model: Model, width: int) -> Line:
             hints += [("enter", "detail"), ("/", "filter")]
         case ScreenName.CONSENSUS:
             hints += [("/", "filter")]
-    left: Line = ()
-    for key, word in hints:
-        more = line(Span(f" {key}", "key"), Span(f" {word} ", "dim"))
-        if line_width(left) + line_width(more) > width:
-            break
-        left = line(left, more)
-    where = line(Span(f"filter {cut(model.filter, 20)!r} ", "warn")) if model.filter else ()
-    return spread(left, where, width)
+    return hints_line(hints, model.filter, width)
 
 
 def _help(width: int) -> list[Line]:

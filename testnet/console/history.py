@@ -8,11 +8,10 @@ from typing import Final
 from p2pnode.explain import Explanation, LinkFacts, Situation, explain
 from p2pnode.node.status import ViewRow
 from p2pnode.tui.app import last
+from p2pnode.tui.chrome import HISTORY_MAX, VIEWS_MAX
 from p2pnode.tui.screens.common import number
 from testnet.console.model import (
-    HISTORY_MAX,
     LOG_MAX,
-    VIEWS_MAX,
     LogLine,
     Model,
     Network,

@@ -12,17 +12,11 @@ from typing import Final, TypeAlias
 
 from p2pnode.explain.facts import Explanation
 from p2pnode.node.status import NodeStatus, ViewRow
+from p2pnode.tui.chrome import Toast
 
-HISTORY_MAX: Final = 240
-"""Samples in a sparkline, one a second."""
-VIEWS_MAX: Final = 400
 LOG_MAX: Final = 4000
 """Log lines of all nodes together."""
-FILTER_MAX: Final = 80
-"""Characters of a filter, a rate or a profile that are typed."""
 UNDO_MAX: Final = 50
-STALE_S: Final = 2.5
-"""Data older than this is said to be; the supervisor is asked twice a second."""
 
 ALIVE: Final = frozenset(("running", "starting"))
 """States of a node that takes part, or soon will."""
@@ -239,15 +233,6 @@ class Prompt:
     pairs: tuple[Pair, ...] = ()
     """Links that a profile is for."""
     what: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Toast:
-    """A short message that goes away."""
-
-    text: str
-    until_s: float
-    style: str = "bar_good"
 
 
 @dataclass(frozen=True, slots=True)

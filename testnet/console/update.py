@@ -7,12 +7,12 @@ from typing import Final, TypeAlias
 
 from p2pnode.net.links.profile import UnknownProfileError, profile_named
 from p2pnode.tui.app import Copy, Quit, Repaint, Suspend, Tick, Wish, last
+from p2pnode.tui.chrome import STEPS, Toast, pasted, typed
 from p2pnode.tui.keys import Key, Paste
 from testnet.console import logview
 from testnet.console.actions import goes_on, touches_quorum, undo_of, words
 from testnet.console.history import with_log, with_network
 from testnet.console.model import (
-    FILTER_MAX,
     LOG_MAX,
     UNDO_MAX,
     Action,
@@ -28,14 +28,13 @@ from testnet.console.model import (
     Question,
     Screen,
     SupervisorLost,
-    Toast,
     Ui,
 )
 from testnet.console.questions import NothingToDoError, ask, rate_question
 
 TOAST_S: Final = 6.0
-PAGE: Final = 10
-"""Rows of page up and page down."""
+MOVES: Final = {**STEPS, "shift-up": -1, "shift-down": 1}
+"""Rows that keys move by."""
 CLOCK_S: Final = 0.5
 """Ages on the screen are renewed this often."""
 SEEN_S: Final = 5.0
@@ -221,22 +220,6 @@ def _back(model: Model) -> Model:
     return _ui(model, toast=None) if ui.toast is not None else model
 
 
-STEPS: Final = {
-    "up": -1,
-    "shift-up": -1,
-    "down": 1,
-    "shift-down": 1,
-    "pageup": -PAGE,
-    "ctrl-b": -PAGE,
-    "pagedown": PAGE,
-    "ctrl-f": PAGE,
-    "home": -(1 << 20),
-    "g": -(1 << 20),
-    "end": 1 << 20,
-    "G": 1 << 20,
-}
-
-
 def _list_key(model: Model, name: str) -> Model:
     rows, ui = model.rows, model.ui
     if not rows:
@@ -258,9 +241,9 @@ def _list_key(model: Model, name: str) -> Model:
             begin = here if ui.anchor is None else min(ui.anchor, len(rows) - 1)
             between = rows[min(begin, here) : max(begin, here) + 1]
             return _ui(model, selected=ui.selected | {node.name for node in between}, anchor=here)
-    if name not in STEPS:
+    if name not in MOVES:
         return model
-    there = max(0, min(len(rows) - 1, here + STEPS[name]))
+    there = max(0, min(len(rows) - 1, here + MOVES[name]))
     if name.startswith("shift-"):
         both = {rows[here].name, rows[there].name}
         return _ui(model, cursor=there, selected=ui.selected | both)
@@ -282,14 +265,14 @@ def _log_key(model: Model, name: str) -> Model:
             return _only_event(model)
         case "a":
             return _ui(model, selected=frozenset(), back=0)
-    if name not in STEPS:
+    if name not in MOVES:
         return model
     if name in ("end", "G"):
         return _ui(model, frozen=None, back=0)
     # Who looks at older lines keeps seeing them: the log stands still.
     frozen = model.log if ui.frozen is None else ui.frozen
     most = max(0, logview.count(_ui(model, frozen=frozen)) - 1)
-    back = max(0, min(most, LOG_MAX, ui.back - STEPS[name]))
+    back = max(0, min(most, LOG_MAX, ui.back - MOVES[name]))
     return _ui(model, frozen=frozen, back=back)
 
 
@@ -333,15 +316,12 @@ def _type(model: Model, prompt: Prompt, key: Key) -> Model:
             return _typed(model, prompt)
         case "escape" | "ctrl-c":
             return _ui(model, prompt=None)
-        case "backspace":
-            return _prompt(model, prompt, prompt.text[:-1])
-        case "ctrl-u":
-            return _prompt(model, prompt, "")
-    return _prompt(model, prompt, prompt.text + key.text) if key.text else model
+    text = typed(prompt.text, key)
+    return model if text == prompt.text else _prompt(model, prompt, text)
 
 
 def _prompt(model: Model, prompt: Prompt, text: str) -> Model:
-    changes: dict[str, object] = {"prompt": replace(prompt, text=text[:FILTER_MAX])}
+    changes: dict[str, object] = {"prompt": replace(prompt, text=text)}
     if prompt.kind == "filter":
         changes["back"] = 0
         if model.ui.screen is Screen.NODES:
@@ -373,8 +353,7 @@ def _typed(model: Model, prompt: Prompt) -> Model:
 def _paste(model: Model, text: str) -> Model:
     if model.ui.prompt is None:
         return model
-    line = text.partition("\n")[0].strip("\r")
-    return _prompt(model, model.ui.prompt, model.ui.prompt.text + line)
+    return _prompt(model, model.ui.prompt, pasted(model.ui.prompt.text, text))
 
 
 # --- what is asked first --------------------------------------------------------------------------

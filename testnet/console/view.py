@@ -6,11 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from p2pnode.explain import Explanation, Kind, Severity
+from p2pnode.tui.chrome import (
+    STALE_S,
+    body,
+    header,
+    hints_line,
+    prompt_line,
+    tabs,
+    toast_line,
+    too_small,
+    verdict_lines,
+)
 from p2pnode.tui.screens.common import count, span_s
-from p2pnode.tui.text import Line, Size, Span, cut, fit, line, line_width, pad, width_of, wrap
-from p2pnode.tui.widgets import overlay, spread
+from p2pnode.tui.text import Line, Size, Span, cut, line, wrap
+from p2pnode.tui.widgets import overlay
 from testnet.console.dialogs import help_box, question_box
-from testnet.console.model import STALE_S, Model, Network, Screen
+from testnet.console.model import Model, Network, Screen
 from testnet.console.screens.links import links
 from testnet.console.screens.load import load
 from testnet.console.screens.logs import logs
@@ -18,7 +29,6 @@ from testnet.console.screens.node import node
 from testnet.console.screens.nodes import nodes
 
 SIZE_MIN: Final = Size(40, 12)
-DOCTOR_LINES_MAX: Final = 3
 
 SCREENS: Final[Mapping[Screen, Callable[[Model, Size], list[Line]]]] = {
     Screen.NODES: nodes,
@@ -73,19 +83,22 @@ def view(model: Model, size: Size) -> list[Line]:
     """Return the lines of a frame; `Program.view` of the network TUI."""
     width, height = size
     if width < SIZE_MIN.width or height < SIZE_MIN.height:
-        need = f"{SIZE_MIN.width}x{SIZE_MIN.height}"
-        text = f"terminal too small: {width}x{height}, {need} needed"
-        return [(Span(part),) for part in wrap(text, width, height)]
+        return too_small(size, SIZE_MIN)
     said = _doctor(model, size)
-    body = Size(width, height - 3 - len(said))
-    lines = SCREENS[model.ui.screen](model, body) if model.network else _waiting(model, body)
-    # Fitted here: what lies over them must cover exactly what it means to.
-    lines = lines[: body.height] + [()] * (body.height - len(lines))
+    room = Size(width, height - 3 - len(said))
+    lines = SCREENS[model.ui.screen](model, room) if model.network else _waiting(model, room)
+    lines = body(lines, room)
     if model.ui.help:
         lines = overlay(lines, help_box(width), width)
     if model.ui.question is not None:
-        lines = overlay(lines, question_box(model, model.ui.question, body), width)
-    return [_header(model, width), _tabs(model, width), *lines, *said, _footer(model, width)]
+        lines = overlay(lines, question_box(model, model.ui.question, room), width)
+    return [
+        _header(model, width),
+        tabs(NAMES, model.ui.screen, width),
+        *lines,
+        *said,
+        _footer(model, width),
+    ]
 
 
 def _waiting(model: Model, room: Size) -> list[Line]:
@@ -117,7 +130,7 @@ def _header(model: Model, width: int) -> Line:
         cuts = len(network.cuts)
         if cuts:
             left = line(left, Span(f"  {cuts} cut", "bad"))
-    return fit(spread(left, _fresh(model), width), width)
+    return header(left, _fresh(model), width)
 
 
 def _fresh(model: Model) -> Line:
@@ -133,36 +146,9 @@ def _fresh(model: Model) -> Line:
     return (Span("● live ", "good"),)
 
 
-def _tabs(model: Model, width: int) -> Line:
-    current = model.ui.screen
-    names = {screen: f"{screen.value} {name}" for screen, name in NAMES.items()}
-    if sum(width_of(name) + 2 for name in names.values()) > width:
-        names = {s: names[s] if s is current else str(s.value) for s in Screen}
-    parts: list[Span] = []
-    for screen, name in names.items():
-        digit, space, word = name.partition(" ")
-        if screen is current:
-            parts.append(Span(name, "selected"))
-        else:
-            parts += [Span(digit, "key"), Span(space + word, "dim")]
-        parts.append(Span("  "))
-    return (Span(" "), *parts)
-
-
 def _doctor(model: Model, size: Size) -> list[Line]:
     """Return what is wrong and what to do: one line where that is enough, three at most."""
-    width = size.width
-    level, text, hint = _verdict(model)
-    style, mark = (("good", "✓"), ("bar_warn", "⚠"), ("bar_bad", "✗"))[level]
-    text = f"{mark} {text}"
-    hint = f"→ {hint}" if hint else ""
-    lines_max = DOCTOR_LINES_MAX if size.height >= 20 and level else 1
-    said = wrap(f"{text} {hint}", width - 2, lines_max + 1)
-    if len(said) > lines_max:
-        # What to do is worth a line of its own; where there is but one, what is wrong has it.
-        said = wrap(text, width - 2, max(1, lines_max - 1))
-        said += wrap(hint, width - 2, lines_max - 1)[:1]
-    return [(Span(pad(f" {part}", width), style),) for part in said]
+    return verdict_lines(*_verdict(model), size)
 
 
 def _verdict(model: Model) -> tuple[int, str, str]:
@@ -212,16 +198,9 @@ def _footer(model: Model, width: int) -> Line:
     ui = model.ui
     if ui.prompt is not None:
         sign = {"filter": " / ", "rate": " load, tx/s: ", "profile": " profile: "}[ui.prompt.kind]
-        shown = ui.prompt.text[-max(1, width - 46) :]
-        hint = "  enter keeps, esc drops" if ui.prompt.kind == "filter" else "  enter, esc drops"
-        return line(Span(sign, "key"), shown, Span("█", "accent"), Span(hint, "dim"))
+        hint = "enter keeps, esc drops" if ui.prompt.kind == "filter" else "enter, esc drops"
+        return prompt_line(sign, ui.prompt.text, hint, width - 46)
     if ui.toast is not None:
-        return (Span(pad(f" {ui.toast.text}", width), ui.toast.style),)
-    left: Line = ()
-    for key, word in (("?", "help"), ("q", "quit"), *HINTS[ui.screen]):
-        more = line(Span(f" {key}", "key"), Span(f" {word} ", "dim"))
-        if line_width(left) + line_width(more) > width:
-            break
-        left = line(left, more)
-    where = line(Span(f"filter {cut(model.filter, 20)!r} ", "warn")) if model.filter else ()
-    return spread(left, where, width)
+        return toast_line(ui.toast, width)
+    hints = (("?", "help"), ("q", "quit"), *HINTS[ui.screen])
+    return hints_line(hints, model.filter, width)

@@ -6,10 +6,10 @@ import pytest
 
 from p2pnode.telemetry.ring import LogRecord
 from p2pnode.tui.app import Copy, Quit, Suspend, Tick
+from p2pnode.tui.chrome import HISTORY_MAX
 from p2pnode.tui.doctor import doctor
 from p2pnode.tui.keys import Key, Paste
 from p2pnode.tui.model import (
-    HISTORY_MAX,
     LOG_MAX,
     Admin,
     Connecting,
