@@ -19,8 +19,9 @@ import trio
 
 from p2pnode.tui.keys import Key, KeyParser, Paste, Reply
 from p2pnode.tui.meter import AppStatistics, Meter
+from p2pnode.tui.pace import Pace
 from p2pnode.tui.paint import Painter
-from p2pnode.tui.terminal import Terminal, TerminalGoneError, open_terminal
+from p2pnode.tui.terminal import ANSWER_S_MAX, Terminal, TerminalGoneError, open_terminal
 from p2pnode.tui.text import Lines, Size
 from p2pnode.tui.theme import (
     Background,
@@ -157,6 +158,11 @@ class _App(Generic[M]):
         self._value = program.begin
         self._painter = Painter(self._theme())
         self._meter = Meter(trio.current_time())
+        self._pace = Pace()
+        self._answered = trio.Event()
+        self._copied = ""
+        """What goes into the clipboard with the next frame."""
+        self._stopping = False
         self._drawn: object = None
         self._changed = trio.Event()
         self._urgent = trio.Event()
@@ -198,7 +204,8 @@ class _App(Generic[M]):
             case Quit(code):
                 self._end(code)
             case Copy(text):
-                self._nursery.start_soon(self._terminal.write, clipboard(text))
+                self._copied = clipboard(text)
+                self._changed.set()
             case Suspend():
                 if self._may_stop():
                     # To the whole job, as the terminal does: who started us has to stop too.
@@ -233,7 +240,7 @@ class _App(Generic[M]):
 
     def _typed(self, typed: Key | Paste | Reply) -> None:
         if isinstance(typed, Reply):
-            self._answered(typed)
+            self._replied(typed)
             return
         before = self._value
         self._post(typed)
@@ -241,15 +248,22 @@ class _App(Generic[M]):
             self._meter.key(trio.current_time())
         self._urgent.set()
 
-    def _answered(self, reply: Reply) -> None:
-        if reply.kind == "attributes":
-            self._terminal.questions_count = 0
+    def _replied(self, reply: Reply) -> None:
+        if reply.kind in ("state", "attributes"):
+            self._terminal.answered()
+        if reply.kind == "state":
+            self._pace.answered(trio.current_time())
+            self._wake()
         found = background_of(reply.text) if reply.kind == "osc" else None
         theme = self._painter.theme
         if found is None or self._options.background is not None or found is theme.background:
             return
         self._painter.theme = make_theme(found, theme.colours, ascii=theme.ascii)
         self._repaint()
+
+    def _wake(self) -> None:
+        self._answered.set()
+        self._answered = trio.Event()
 
     async def _tick(self) -> None:
         period_s = 1 / self._options.frames_per_s
@@ -273,13 +287,24 @@ class _App(Generic[M]):
                     # However it was stopped: the shell has set the terminal for itself since.
                     self._terminal.take()
                     self._meter.quiet(trio.current_time())
+                    # Questions of before the stop were answered to somebody else.
+                    self._pace, self._stopping = Pace(), False
+                    self._wake()
                     self._repaint()
                 elif number == signal.SIGTSTP:
                     if self._may_stop():
-                        self._terminal.release()
-                        os.kill(os.getpid(), signal.SIGSTOP)
+                        await self._stop()
                 else:
                     self._end(128 + number)
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        # The shell would take for typed what is still to be answered.
+        with trio.move_on_after(ANSWER_S_MAX if self._pace.answers else 0):
+            while self._pace.under_way_count:
+                await self._answered.wait()
+        self._terminal.release()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
     def _may_stop(self) -> bool:
         # In the group of the session's leader no shell is there that could continue us.
@@ -302,12 +327,15 @@ class _App(Generic[M]):
             self._repaint()
 
     async def _draw(self) -> None:
+        question = self._ask()
         if self._options.background is None and asks_background(self._options.environment):
-            self._terminal.questions_count = 1
-            await self._terminal.write(ASK_BACKGROUND)
+            self._terminal.asked()
+            question += ASK_BACKGROUND
+        await self._terminal.write(question)
         period_s = 1 / self._options.frames_per_s
         while True:
             await self._changed.wait()
+            await self._line_free()
             self._changed, self._urgent = trio.Event(), trio.Event()
             begin_s = trio.current_time()
             await self._frame()
@@ -315,12 +343,27 @@ class _App(Generic[M]):
                 await self._urgent.wait()
                 await trio.sleep_until(begin_s + KEY_FRAME_S)
 
+    async def _line_free(self) -> None:
+        """Wait while what was written has not come to the terminal."""
+        while (hold_s := self._pace.hold_s(trio.current_time())) > 0 or self._stopping:
+            with trio.move_on_after(float("inf") if self._stopping else hold_s):
+                await self._answered.wait()
+
+    def _ask(self) -> str:
+        question = self._pace.ask(trio.current_time())
+        if question:
+            self._terminal.asked()
+        return question
+
     async def _frame(self) -> None:
         value, size = self._value, self._terminal.size()
         key_s, begin_s = self._meter.begun(), time.perf_counter()
         frame = self._painter.paint(self._program.view(value, size), size)
         drawing_s = time.perf_counter() - begin_s
         self._drawn = value
+        frame, self._copied = self._copied + frame, ""
+        if frame:
+            frame += self._ask()
         size_bytes = await self._terminal.write(frame) if frame else 0
         self._meter.shown(key_s, drawing_s, size_bytes, trio.current_time())
 

@@ -42,7 +42,7 @@ class Reply:
     """What the terminal itself answered to a question."""
 
     kind: str
-    """`osc`: a setting, such as a colour; `attributes`: what it is."""
+    """`osc`: a setting, such as a colour; `attributes`: what it is; `state`: it has come so far."""
     text: str
 
 
@@ -269,6 +269,8 @@ def _sequence(parameters: str, final: str) -> Typed | None:
     """Return what a control sequence means; None when it is none of ours."""
     if final == "c" and parameters.startswith("?"):
         return Reply("attributes", parameters[1:])
+    if final == "n" and parameters in ("0", "3"):
+        return Reply("state", parameters)
     if final == "Z":
         return Key("shift-tab")
     numbers = [int(part) if part.isdecimal() else 0 for part in parameters.split(";")]

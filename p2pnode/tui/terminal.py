@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import termios
 import time
@@ -31,9 +32,12 @@ LEAVE: Final = "\x18\x1b[?2026l\x1b[0m\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l"
 READ_BYTES_MAX: Final = 4096
 LEAVE_S_MAX: Final = 0.5
 """A terminal that takes nothing any more is given up after so long."""
-ANSWER_S_MAX: Final = 0.3
+ANSWER_S_MAX: Final = 3.0
 """Answers that are still under way at the end are waited for, or they would be typed to a shell."""
+SILENT_S_MAX: Final = 0.3
+"""The same for a terminal that has never answered anything."""
 
+_ANSWER: Final = re.compile(rb"\x1b\[(?:[03]n|\?[0-9;]*c)")
 _LOCAL: Final = 3
 _INPUT: Final = 0
 _CHARACTERS: Final = 6
@@ -69,13 +73,24 @@ class Terminal:
         self._stream = trio.lowlevel.FdStream(descriptor)
         self._taken = False
         self._lock = trio.Lock()
-        self.questions_count = 0
+        self._questions_count = 0
         """Questions to the terminal without an answer yet."""
+        self._answers = False
+        """It has answered before."""
 
     @property
     def taken(self) -> bool:
         """Whether the terminal shows the program now."""
         return self._taken
+
+    def asked(self) -> None:
+        """Something was written that the terminal will answer."""
+        self._questions_count += 1
+
+    def answered(self) -> None:
+        """An answer was read."""
+        self._questions_count = max(0, self._questions_count - 1)
+        self._answers = True
 
     def size(self) -> Size:
         """Return the size now; 80x24 where the terminal does not tell."""
@@ -98,6 +113,7 @@ class Terminal:
         # What was typed before the screen was there was not meant for it.
         termios.tcflush(self._descriptor, termios.TCIFLUSH)
         self._taken = True
+        self._questions_count = 0
         self._write_now(ENTER)
 
     def release(self) -> None:
@@ -142,14 +158,27 @@ class Terminal:
     async def aclose(self) -> None:
         """Release and close."""
         try:
-            if self.questions_count > 0 and self._taken:
-                with trio.move_on_after(ANSWER_S_MAX, shield=True):
-                    await self._stream.receive_some(READ_BYTES_MAX)
+            if self._taken:
+                with trio.move_on_after(self._patience_s, shield=True):
+                    await self._settle()
         except (trio.BrokenResourceError, OSError):
             pass
         finally:
             self.release()
             self._stream.close()
+
+    @property
+    def _patience_s(self) -> float:
+        return ANSWER_S_MAX if self._answers else SILENT_S_MAX
+
+    async def _settle(self) -> None:
+        """Read until nothing is to be answered any more."""
+        data = b""
+        while len(_ANSWER.findall(data)) < self._questions_count:
+            came = await self._stream.receive_some(READ_BYTES_MAX)
+            if not came:
+                return
+            data = data[-READ_BYTES_MAX:] + came
 
     def _write_now(self, text: str) -> None:
         """Write without giving way to other tasks: on the way out nobody may run any more."""

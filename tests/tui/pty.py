@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from p2pnode.tui.pace import ASK
 from p2pnode.tui.terminal import ENTER, LEAVE
 
 DEADLINE_S = 30
@@ -20,7 +21,8 @@ DEADLINE_S = 30
 class Pty:
     """The person's side of a terminal."""
 
-    def __init__(self, master: int, slave: int) -> None:
+    def __init__(self, master: int, slave: int, *, answers: bool = True) -> None:
+        self._answers = answers
         self._master = trio.lowlevel.FdStream(master)
         self._slave = slave
         self.path = os.ttyname(slave)
@@ -57,6 +59,9 @@ class Pty:
         while True:
             try:
                 data = await self._master.receive_some(65536)
+                # No question comes in two pieces: they are short, and at a frame's end.
+                for _ in range(data.count(ASK.encode()) if self._answers else 0):
+                    await self.type("\x1b[0n")
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 return
             self.output += data.decode("utf-8", "replace")
@@ -75,12 +80,23 @@ class Pty:
 
 
 @asynccontextmanager
-async def open_pty(width: int = 80, height: int = 24) -> AsyncIterator[Pty]:
+async def open_pty(
+    width: int = 80, height: int = 24, *, answers: bool = True, listens: bool = True
+) -> AsyncIterator[Pty]:
+    """Open a terminal.
+
+    Args:
+        width: In columns.
+        height: In rows.
+        answers: It says by itself that it has come so far, when asked.
+        listens: It takes what is written; else once `listen` runs.
+    """
     master, slave = os.openpty()
-    pty = Pty(master, slave)
+    pty = Pty(master, slave, answers=answers)
     pty.resize(width, height)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pty.listen)
+        if listens:
+            nursery.start_soon(pty.listen)
         try:
             yield pty
         finally:

@@ -66,5 +66,5 @@ class Screen:
             self._clear()
         elif final in "hl":
             self.modes[parameters] = final == "h"
-        elif final != "c":
+        elif final not in "cn":
             raise AssertionError(f"unexpected sequence {parameters}{final}")

@@ -57,7 +57,7 @@ class Terminal:
     def resize(self, width: int, height: int) -> None:
         self.tmux("resize-window", "-x", str(width), "-y", str(height))
 
-    def shows(self, pattern: str, within_s: float = DEADLINE_S) -> str:
+    def shows(self, pattern: str, within_s: float = DEADLINE_S, every_s: float = 0.1) -> str:
         """Wait until the screen has a text; return the screen."""
         deadline = time.monotonic() + within_s
         while True:
@@ -65,7 +65,7 @@ class Terminal:
             if re.search(pattern, screen, re.MULTILINE):
                 return screen
             assert time.monotonic() < deadline, f"no {pattern!r} after {within_s} s:\n{screen}"
-            time.sleep(0.1)
+            time.sleep(every_s)
 
     def hides(self, pattern: str, within_s: float = DEADLINE_S) -> None:
         """Wait until the screen does not have a text any more."""
