@@ -123,7 +123,7 @@ class Connections:
             )
             # Annotated for TLS streams only, but made for both.
             await _Connection(self._app, self._config, self._context, state, stream)  # type: ignore[arg-type]
-        except Exception:
+        except Exception:  # noqa: BLE001 - a supervisor: it costs one connection
             # One of the node's supervisors: whatever a stranger's bytes do to the protocol code
             # must cost that stranger's connection only.
             self._log.exception("api_connection_failed")

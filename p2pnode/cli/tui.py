@@ -59,7 +59,7 @@ class Inside:
         wanted = replace(options(self.arguments, self.console), signals=(), suspends=False)
         try:
             await show(program, wanted)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the node goes on without its picture
             # A mistake in a picture must not stop a validator: what it was, is said in full.
             from p2pnode.telemetry.logging import get_logger
 

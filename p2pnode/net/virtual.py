@@ -72,7 +72,7 @@ class VirtualTime(trio.abc.Clock):
             self._now = max(self._now, due)
             try:
                 events.work_off(self._now)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised again where `drive` waits
                 # Here it would end Trio; it belongs to the task that `drive` runs in.
                 assert self._driver is not None
                 trio.lowlevel.reschedule(self._driver, outcome.Error(error))

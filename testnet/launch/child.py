@@ -76,7 +76,7 @@ def run(request: dict[str, Any], descriptor: int, parent: int) -> int:
         module, _, name = str(request["run"]).partition(":")
         function: Callable[[Any, Channel], int] = getattr(importlib.import_module(module), name)
         return function(request["value"], channel)
-    except BaseException:  # The last frame of the process: the traceback goes to its log.
+    except BaseException:  # noqa: BLE001 - the last frame of the process
         traceback.print_exc()
         return 1
 

@@ -229,7 +229,7 @@ class _LibraryChannel:
         try:
             with trio.CancelScope(shield=True):
                 await self._conn.close()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - libp2p raises anything on closing
             # It is of no more use, whatever state it is in.
             del error
 

@@ -80,7 +80,7 @@ class Dialler:
                     try:
                         await self._swarm.dial_addr(Multiaddr(address), ID(peer))
                         connected = True
-                    except Exception as error:
+                    except Exception as error:  # noqa: BLE001 - libp2p raises anything on dialling
                         # Whatever libp2p raises: the address does not lead to the peer now.
                         _log.debug("dialling %s failed: %r", address, error)
                 if not connected:

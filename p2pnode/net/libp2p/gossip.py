@@ -177,7 +177,7 @@ class Gossip:
             await trio.sleep(self._config.heartbeat_s)
             try:
                 self._router.beat()
-            except Exception:
+            except Exception:  # noqa: BLE001 - libp2p's upkeep, on strangers' data
                 # libp2p's upkeep runs on what peers sent; a fault there must not end the node.
                 _log.exception("a heartbeat of the gossip meshes failed")
             for peer in self._promises.beat(self._read.__contains__):
@@ -346,7 +346,7 @@ class Gossip:
         peer = forwarder.to_bytes()
         try:
             verdict = validate(peer, message.data)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the caller's code, on strangers' data
             counters.validator_errors += 1
             _log.exception("the validator of %s failed", topic)
             verdict = Verdict.IGNORE

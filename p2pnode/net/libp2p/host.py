@@ -144,7 +144,7 @@ class SafeSwarm(Swarm):
         async def guarded_start() -> None:
             try:
                 await start()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - libp2p's tasks: it costs one connection
                 _log.info("a muxer failed: %r", error)
                 await _close_socket(muxed_conn)
             finally:
@@ -222,7 +222,7 @@ async def _close_socket(muxed_conn: Any) -> None:
     try:
         with trio.CancelScope(shield=True):
             await muxed_conn.secured_conn.raw_connection.close()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - libp2p raises anything on closing
         _log.info("a socket could not be closed: %r", error)
 
 

@@ -168,7 +168,7 @@ class InboundStreams:
             _log.debug("a stream of %s has ended: %s", ID(peer), error)
         except RemoteProtocolError as error:
             self._penalize(peer, error.penalty, str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a supervisor: it costs one stream
             # One of the two supervisors of the network: see the docstring.
             self.errors += 1
             _log.exception("a stream failed")

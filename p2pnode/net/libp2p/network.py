@@ -536,7 +536,7 @@ class Libp2pNetwork:
             assert self._nursery is not None
             self._nursery.start_soon(self._exchange.ask, session)
             await session.run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a supervisor: it costs one connection
             # One of the two supervisors of the network: a fault ends a connection, not the node.
             self._stream_errors += 1
             session.reason = f"failed: {error!r}"

@@ -312,7 +312,7 @@ class RequestServer:
         except P2PNodeError as error:
             self._meters.refused(peer, str(error), trio.current_time())
             return b"\1" + str(error).encode()[:_REASON_BYTES_MAX]
-        except Exception:
+        except Exception:  # noqa: BLE001 - a supervisor: it costs one request
             # One of the two supervisors of the network: a bug in a handler must not end the node.
             self.handler_errors += 1
             _log.exception("the handler of a request failed")

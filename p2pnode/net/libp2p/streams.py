@@ -140,7 +140,7 @@ class Stream:
         try:
             with trio.CancelScope(shield=True):
                 await self.net_stream.reset()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - libp2p raises anything on resetting
             # Nothing is left to do for a stream that cannot even be reset.
             del error
         finally:
