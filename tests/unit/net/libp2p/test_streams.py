@@ -18,7 +18,7 @@ from p2pnode.net.libp2p.streams import (
     encode_varint,
     propose,
 )
-from tests.unit.net.libp2p_fakes import stream_pair
+from tests.unit.net.libp2p.fakes import stream_pair
 
 HELLO = b"\x13/multistream/1.0.0\n"
 

@@ -18,7 +18,7 @@ from testnet.checks.signatures import SignatureChecks, signing_input, tree_root
 from testnet.sim.load import genesis_accounts
 from testnet.sim.run import Run, SimSpec, table
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from p2pnode.net.libp2p.requests import (
 )
 from p2pnode.net.libp2p.streams import ProtocolRefusedError, StreamBrokenError
 from p2pnode.ports import RequestFailedError
-from tests.unit.net.libp2p_fakes import FakeStream, free_meters, stream_pair
+from tests.unit.net.libp2p.fakes import FakeStream, free_meters, stream_pair
 
 LIMITS = NetworkLimits()
 

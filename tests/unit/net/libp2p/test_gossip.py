@@ -16,7 +16,7 @@ from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic, _own_pace
 from p2pnode.net.libp2p.streams import encode_varint
 from p2pnode.net.rates import Meter
 from tests.fuzz.network import network_fuzz
-from tests.unit.net.libp2p_fakes import stream_pair
+from tests.unit.net.libp2p.fakes import stream_pair
 
 BAD = b"\xff\xfe"
 SUBSCRIPTION = b"\x0a\x06\x08\x01\x12\x02" + BAD

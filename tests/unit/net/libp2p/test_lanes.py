@@ -11,7 +11,7 @@ from p2pnode.net.framing import FrameDecoder, FrameTooLargeError, frame
 from p2pnode.net.libp2p.lanes import LaneCounters, LaneReceiver, LaneSender
 from p2pnode.net.libp2p.streams import ProtocolRefusedError, StreamBrokenError
 from p2pnode.ports import FrameReceived, Lane
-from tests.unit.net.libp2p_fakes import FakeStream, free_meters, stream_pair
+from tests.unit.net.libp2p.fakes import FakeStream, free_meters, stream_pair
 
 SMALL = NetworkLimits(lane_frames_max=8, lane_bytes_max=100, frame_bytes_max=50)
 

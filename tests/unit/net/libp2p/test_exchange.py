@@ -34,7 +34,7 @@ from p2pnode.types.record import (
     decode_record,
     sign_record,
 )
-from tests.unit.net.libp2p_fakes import free_meters, stream_pair
+from tests.unit.net.libp2p.fakes import free_meters, stream_pair
 
 CHAIN = hashlib.sha256(b"a chain").digest()
 START_MS = 1_700_000_000_000
