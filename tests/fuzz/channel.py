@@ -18,7 +18,7 @@ from p2pnode.net.channel.frames import HEADER
 from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.channel.noise import Opener, Sealer
 from p2pnode.net.channel.yamux import Yamux
-from p2pnode.net.libp2p.channel import Noise
+from p2pnode.net.libp2p.channel import OwnNoise
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.tally import Tally
 
@@ -35,7 +35,7 @@ class ChannelFuzz:
         self._mutator = Mutator(self.rng)
         self._begin_muxer()
         self._begin_records()
-        self._victim_noise = _noise(self.rng, Noise)
+        self._victim_noise = _noise(self.rng, OwnNoise)
 
     async def throw(self, kind: str, mutants: int) -> None:
         """Throw mutants of a kind: one of `HANDLERS`."""

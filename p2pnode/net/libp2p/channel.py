@@ -51,7 +51,7 @@ HANDSHAKE_BYTES_MAX: Final = 4096
 ON_CLOSE_TIMEOUT_S: Final = 2.0
 
 
-class Noise(NoiseTransport):
+class OwnNoise(NoiseTransport):
     """Noise XX of libp2p, with a bounded handshake and our records after it."""
 
     links: LinkTable | None = None

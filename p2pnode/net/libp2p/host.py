@@ -46,8 +46,7 @@ from p2pnode.errors import ConfigError
 from p2pnode.net.addresses import ip_of, join_address, split_address
 from p2pnode.net.channel.limits import MuxerLimits
 from p2pnode.net.config import NetworkConfig
-from p2pnode.net.libp2p.channel import Noise as OwnNoise
-from p2pnode.net.libp2p.channel import OwnMuxers
+from p2pnode.net.libp2p.channel import OwnMuxers, OwnNoise
 from p2pnode.net.libp2p.protected import PrivateTcp, protect
 from p2pnode.net.links.shim import LinkTable
 
@@ -68,12 +67,8 @@ class ListenError(ConfigError):
         self.port = port
 
 
-class Noise(NoiseTransport):
-    """Stock Noise that remembers the socket below, for `abort`.
-
-    An own secure channel takes this class's place: it returns another session from the same
-    handshake.
-    """
+class StockNoise(NoiseTransport):
+    """libp2p's own Noise, for comparison: it remembers the socket below, for `abort`."""
 
     async def secure_inbound(self, conn: IRawConnection) -> ISecureConn:
         session = await super().secure_inbound(conn)
@@ -288,7 +283,7 @@ def _make_upgrader(
         noise = OwnNoise(key_pair, noise_privkey=noise_key)
         noise.links = links
     else:
-        noise = Noise(key_pair, noise_privkey=noise_key)
+        noise = StockNoise(key_pair, noise_privkey=noise_key)
     upgrader = TransportUpgrader(
         secure_transports_by_protocol={NOISE: noise},
         muxer_transports_by_protocol={TProtocol(YAMUX): Yamux},

@@ -19,7 +19,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux as StockYamux
 from multiaddr import Multiaddr
 
 from p2pnode.net.channel.errors import ChannelClosedError
-from p2pnode.net.libp2p.channel import Noise, YamuxConnection
+from p2pnode.net.libp2p.channel import OwnNoise, YamuxConnection
 from tests.unit.net.channel.wires import Wire, wires
 
 KEYS = [create_new_key_pair(hashlib.sha256(b"%d" % i).digest()) for i in range(2)]
@@ -59,7 +59,7 @@ class MemoryConnection(IRawConnection):
 
 
 def noise(own: bool, index: int) -> Any:
-    kind = Noise if own else StockNoise
+    kind = OwnNoise if own else StockNoise
     return kind(KEYS[index], noise_privkey=create_new_x25519_key_pair().private_key)
 
 
