@@ -1,4 +1,4 @@
-"""Lanes: batches from packing to certificate, our own and those of other collators.
+"""Batches from packing to certificate, our own and those of other collators.
 
 Own: packed when it is our turn, signed, kept, sent to every validator, certified by a quorum of
 "stored". Others': checked, kept, answered with "stored" once they are on disk (the answer's
@@ -50,14 +50,14 @@ or one lane that always has batches waiting would keep every other empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class LanesStatistics:
+class CertifierStatistics:
     """Batches of our own on their way, and those we keep."""
 
     dispersal: DispersalStatistics
     custody: CustodyStatistics
 
 
-class Lanes:
+class Certifier:
     """Drives collator, dispersal and custody of a validator."""
 
     def __init__(
@@ -108,9 +108,9 @@ class Lanes:
         self._ordered: dict[bytes, None] = {}
         self._delta_ns = chain.genesis.parameters.delta_ms * NS_PER_MS
 
-    def statistics(self) -> LanesStatistics:
+    def statistics(self) -> CertifierStatistics:
         """Return what is on its way and what is kept."""
-        return LanesStatistics(self._dispersal.statistics(), self._custody.statistics())
+        return CertifierStatistics(self._dispersal.statistics(), self._custody.statistics())
 
     def enter_epoch(self, epoch: int, start_height: int) -> None:
         """Follow the chain into an epoch."""

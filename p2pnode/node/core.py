@@ -10,9 +10,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from p2pnode.availability.certifier import Certifier
 from p2pnode.availability.custody import Custody, CustodyConfig
 from p2pnode.availability.dispersal import Dispersal, DispersalConfig
-from p2pnode.availability.lanes import Lanes
 from p2pnode.availability.scheme import Scheme
 from p2pnode.availability.shelf import HeldBatch, Shelf
 from p2pnode.consensus.engine import Engine, EngineParameters, Floor
@@ -185,7 +185,7 @@ class Core:
             self.pool,
             self._account,
             self.heights,
-            self._wake_lanes,
+            self._wake_certifier,
         )
         self.shelf = Shelf(
             self.desk,
@@ -222,7 +222,7 @@ class Core:
             # Votes never bring an observer anything.
             lag_heights=LAG_HEIGHTS if identity.index is not None else 1,
         )
-        self.lanes: Lanes | None = None
+        self.certifier: Certifier | None = None
         self.collator: Collator | None = None
         if identity.index is not None:
             self.collator = Collator(
@@ -231,7 +231,7 @@ class Core:
                 scheme,
                 next_sequence=recovered.next_sequence,
             )
-            self.lanes = Lanes(
+            self.certifier = Certifier(
                 chain,
                 identity.index,
                 self.desk,
@@ -343,11 +343,11 @@ class Core:
                 self.ordering.host.summary_from(peer, message)
                 self._heard(peer, height)
             case BatchOffer():
-                if self.lanes is not None:
-                    self.lanes.offer_from(peer, message)
+                if self.certifier is not None:
+                    self.certifier.offer_from(peer, message)
             case Stored():
-                if self.lanes is not None:
-                    self.lanes.stored_from(peer, message)
+                if self.certifier is not None:
+                    self.certifier.stored_from(peer, message)
             case ResultVote():
                 self.pipeline.vote_from(peer, message)
             case Statements():
@@ -387,8 +387,8 @@ class Core:
             case ("intake", str(which)):
                 self.intake.fired(which)
             case ("lanes", str(which)):
-                if self.lanes is not None:
-                    self.lanes.fired(which)
+                if self.certifier is not None:
+                    self.certifier.fired(which)
             case ("core", "summary"):
                 self._summarize()
             case _:
@@ -432,13 +432,13 @@ class Core:
         if isinstance(statement, BatchCertificate):
             header = statement.header
             self.pool.certified(self.desk.now_ns, header.collator, header.sequence)
-            if self.lanes is not None:
-                self.lanes.certified(statement)
-            self._wake_lanes()
+            if self.certifier is not None:
+                self.certifier.certified(statement)
+            self._wake_certifier()
 
     def batch_expected(self) -> bool:
         """Tell whether a batch certificate is about to come."""
-        return self.lanes is not None and self.lanes.expected()
+        return self.certifier is not None and self.certifier.expected()
 
     @property
     def may_sign(self) -> bool:
@@ -482,8 +482,8 @@ class Core:
 
     def proposed(self, payload: Payload) -> None:
         """Somebody proposed a payload."""
-        if payload.items and self.lanes is not None:
-            self.lanes.listed()
+        if payload.items and self.certifier is not None:
+            self.certifier.listed()
 
     def behind(self, height_at_least: int, hints: Sequence[int]) -> None:
         """The engine can't follow by votes."""
@@ -498,7 +498,7 @@ class Core:
         if len(self._unordered) > UNORDERED_MAX:
             del self._unordered[next(iter(self._unordered))]
         self.pipeline.advance()
-        self._wake_lanes()
+        self._wake_certifier()
 
     def _executed(self, done: ExecutedBlock) -> list[Write]:
         height = done.block.height
@@ -534,12 +534,12 @@ class Core:
         )
         for gone in dropped:
             self.index.dropped(gone.id, str(gone.reason))
-        if self.lanes is not None:
-            writes += self.lanes.executed(height, headers, self.identity.public_key)
+        if self.certifier is not None:
+            writes += self.certifier.executed(height, headers, self.identity.public_key)
         self._give_up_batches(height, {h.collator: h.sequence for h in headers})
         self._follow_epoch(height)
         self.desk.emit("block_executed", done=done)
-        self._wake_lanes()
+        self._wake_certifier()
         return writes
 
     def _give_up_batches(self, height: int, ordered: Mapping[bytes, int]) -> None:
@@ -565,12 +565,12 @@ class Core:
         epoch = self.chain.epoch_of(executed_height + 1)
         if epoch != self._epoch:
             self._epoch = epoch
-            if self.lanes is not None:
-                self.lanes.enter_epoch(epoch, self.chain.first_height(epoch) - 1)
+            if self.certifier is not None:
+                self.certifier.enter_epoch(epoch, self.chain.first_height(epoch) - 1)
 
-    def _wake_lanes(self) -> None:
-        if self.lanes is not None:
-            self.lanes.wake()
+    def _wake_certifier(self) -> None:
+        if self.certifier is not None:
+            self.certifier.wake()
 
     # --- questions -------------------------------------------------------------------------------
 

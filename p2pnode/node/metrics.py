@@ -102,10 +102,10 @@ def _mempool(core: Core) -> Mapping[str, float]:
 
 
 def _availability(core: Core) -> Mapping[str, float]:
-    if core.lanes is None or core.collator is None:
+    if core.certifier is None or core.collator is None:
         return {}
-    lanes, collator = core.lanes.statistics(), core.collator.statistics()
-    custody, dispersal = lanes.custody, lanes.dispersal
+    certifier, collator = core.certifier.statistics(), core.collator.statistics()
+    custody, dispersal = certifier.custody, certifier.dispersal
     return {
         "p2pnode_batches_packed_total": collator.batches_count,
         "p2pnode_batches_transactions_packed_total": collator.transactions_count,

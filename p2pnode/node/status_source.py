@@ -145,10 +145,10 @@ def _waiting(core: Core, checking: bytes | None, names: Names) -> str:
 def availability_status(core: Core) -> AvailabilityStatus:
     """Return the batches as this node keeps them."""
     scheme = core.chain.genesis.scheme
-    if core.lanes is None:
+    if core.certifier is None:
         return AvailabilityStatus(scheme)
-    lanes = core.lanes.statistics()
-    custody, dispersal = lanes.custody, lanes.dispersal
+    certifier = core.certifier.statistics()
+    custody, dispersal = certifier.custody, certifier.dispersal
     return AvailabilityStatus(
         scheme=scheme,
         rows_count=custody.batches_count,

@@ -85,10 +85,10 @@ class Report:
 
 def sizes(core: Core) -> dict[str, tuple[int, int]]:
     """Return (size, bound) of every structure that others' messages can make grow."""
-    o, host, p, lanes = core.ordering, core.ordering.host, core.pipeline, core.lanes
+    o, host, p, certifier = core.ordering, core.ordering.host, core.pipeline, core.certifier
     pool, st = core.pool.statistics(), core.ordering.pool
     n = len(core.chain.genesis.validators)
-    assert lanes is not None
+    assert certifier is not None
     found = {
         "questions open": (core.desk.waiting(), 4096),
         "checks by sender": (len(core.desk._open), 64),
@@ -112,9 +112,9 @@ def sizes(core: Core) -> dict[str, tuple[int, int]]:
         "heights told": (len(core.catchup._heights), 64),
         "failures": (len(core.catchup._failures), 64),
         "batches ready": (len(core.shelf), 64 + 8),
-        "lanes kept": (lanes.statistics().custody.lanes_count, 4 * n),
-        "batches kept": (lanes.statistics().custody.batches_count, 2048),
-        "own batches": (lanes.statistics().dispersal.batches_count, 8),
+        "lanes kept": (certifier.statistics().custody.lanes_count, 4 * n),
+        "batches kept": (certifier.statistics().custody.batches_count, 2048),
+        "own batches": (certifier.statistics().dispersal.batches_count, 8),
         "pool": (pool.transactions_count + pool.checking_count, 50_000),
         "pool being checked": (pool.checking_count, 4096),
         "batches in the pool": (pool.batches_count, 1024),

@@ -1,4 +1,4 @@
-"""Lanes: own batches from packing to certificate, and others' from offer to "stored"."""
+"""The certifier: own batches from packing to certificate, and others' from offer to "stored"."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from p2pnode import crypto
 from p2pnode.availability.certificate import certificate_claims
+from p2pnode.availability.certifier import LEAD_NS, PATIENCE_NS, Certifier
 from p2pnode.availability.custody import Custody, CustodyConfig
 from p2pnode.availability.dispersal import Dispersal, DispersalConfig
-from p2pnode.availability.lanes import LEAD_NS, PATIENCE_NS, Lanes
 from p2pnode.availability.shelf import Shelf
 from p2pnode.execution.block import ReadyBatch
 from p2pnode.mempool.admission import Rules
@@ -78,7 +78,7 @@ class At:
         self.made: list[Statement] = []
         self.heights = (0, 0)
         self.waiting = 0
-        self.lanes = Lanes(
+        self.certifier = Certifier(
             chain,
             me,
             self.bench.desk,
@@ -91,7 +91,7 @@ class At:
             self.pool,
             lambda uid: self.waiting,
         )
-        self.lanes.enter_epoch(0, 0)
+        self.certifier.enter_epoch(0, 0)
         self.collator.follow(0, 0)  # height 0 was executed long ago
         self.nonces: dict[int, int] = {}
 
@@ -125,7 +125,7 @@ class At:
         """Have a batch packed; return its header."""
         self.pooled(count, user)
         self.bench.pass_ns(WAIT_NS)
-        self.lanes.wake()
+        self.certifier.wake()
         ((receivers, lane, offer),) = self.sent()
         assert (receivers, lane) == (OTHERS, Lane.BULK)
         assert isinstance(offer, BatchOffer)
@@ -134,7 +134,7 @@ class At:
     def answer(self, header: BatchHeader, signer: int, *, key: int | None = None) -> None:
         by = signer if key is None else key
         given = signature(self.chain, by, "stored", header.epoch, header.digest())
-        self.lanes.stored_from(peer(by), Stored(header.digest(), signer, given))
+        self.certifier.stored_from(peer(by), Stored(header.digest(), signer, given))
         self.bench.settle()
 
 
@@ -144,11 +144,11 @@ class At:
 def test_a_batch_is_packed_kept_and_sent_to_every_validator() -> None:
     at = At()
     (t,) = at.pooled()
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
     assert at.armed() == at.bench.desk.now_ns + WAIT_NS
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.fired("due")
+    at.certifier.fired("due")
     at.bench.settle()
     kinds = [
         (type(e), e.kind if isinstance(e, Sign) else None)
@@ -180,19 +180,19 @@ def test_the_header_is_signed_in_the_slot_of_its_sequence() -> None:
 def test_a_batch_is_packed_just_in_time_for_the_next_proposal() -> None:
     at = At()
     listed_ns = at.bench.desk.now_ns
-    at.lanes.listed()
+    at.certifier.listed()
     at.pooled()
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == [], "a block interval has hardly begun"
     due_ns = at.armed()
     assert due_ns is not None
     assert listed_ns + WAIT_NS < due_ns < listed_ns + INTERVAL_NS - LEAD_NS
     at.bench.desk.now_ns = due_ns - 1
-    at.lanes.fired("due")
+    at.certifier.fired("due")
     assert at.sent() == []
     at.bench.desk.now_ns = due_ns
-    at.lanes.fired("due")
+    at.certifier.fired("due")
     assert len(at.sent()) == 1
 
 
@@ -206,11 +206,11 @@ def test_the_slower_batches_are_certified_the_earlier_they_are_packed() -> None:
                 at.answer(header, signer)
             certificate = at.made[-1]
             assert isinstance(certificate, BatchCertificate)
-            at.lanes.certified(certificate)
-            at.lanes.executed(sequence, [header], KEYS[0].public)
-        at.lanes.listed()
+            at.certifier.certified(certificate)
+            at.certifier.executed(sequence, [header], KEYS[0].public)
+        at.certifier.listed()
         at.pooled(user=7)
-        at.lanes.wake()
+        at.certifier.wake()
         armed = at.armed()
         assert armed is not None
         return armed - at.bench.desk.now_ns
@@ -223,12 +223,12 @@ def test_no_batch_is_packed_while_another_waits() -> None:
     at.waiting = 1
     at.pooled()
     at.bench.pass_ns(S)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
     at.waiting = 0
-    at.lanes.listed()
+    at.certifier.listed()
     at.bench.pass_ns(INTERVAL_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     assert len(at.sent()) == 1
 
 
@@ -238,18 +238,18 @@ def test_patience_with_other_lanes_ends() -> None:
     at.waiting = 1
     at.pooled()
     pooled_ns = at.bench.desk.now_ns
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.armed() == pooled_ns + PATIENCE_NS
     at.bench.pass_ns(PATIENCE_NS - 1)
-    at.lanes.fired("due")
+    at.certifier.fired("due")
     assert at.sent() == []
     at.bench.pass_ns(1)
-    at.lanes.fired("due")
+    at.certifier.fired("due")
     assert len(at.sent()) == 1
     # With our own batch there is no such end: it is sent again until it is certified.
     at.pooled(user=1)
     at.bench.pass_ns(2 * PATIENCE_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
 
 
@@ -258,11 +258,11 @@ def test_no_batch_is_packed_while_our_own_is_on_its_way() -> None:
     header = at.pack()
     at.pooled(user=1)
     at.bench.pass_ns(S)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
     for signer in (1, 2):
         at.answer(header, signer)
-    at.lanes.wake()
+    at.certifier.wake()
     assert len(at.sent()) == 1, "certified, and listed by the test's word"
 
 
@@ -270,34 +270,34 @@ def test_nothing_is_packed_twice_while_the_signature_is_on_its_way() -> None:
     at = At()
     at.pooled()
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     at.pooled(user=1)
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     assert [e.kind for e in at.bench.desk.drain() if isinstance(e, Sign)] == ["batch"]
 
 
 def test_a_full_batch_goes_at_once_and_one_may_queue_behind_another() -> None:
     at = At(chain=SMALL)
-    at.lanes.listed()
+    at.certifier.listed()
     at.waiting = 1
     at.pooled(8)
     assert at.pool.ready_bytes >= SMALL.genesis.parameters.batch_bytes_max
-    at.lanes.wake()
+    at.certifier.wake()
     assert len(at.sent()) == 1
     at.waiting = 2
     at.pooled(8, user=1)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == [], "one deep"
 
 
 def test_a_full_batch_may_follow_our_own_that_is_on_its_way() -> None:
     at = At(chain=SMALL)
     at.pooled(12)
-    at.lanes.wake()
+    at.certifier.wake()
     assert len(at.sent()) == 2, "one behind the other"
     assert at.pool.ready_bytes >= SMALL.genesis.parameters.batch_bytes_max
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
 
 
@@ -305,7 +305,7 @@ def test_out_of_turn_nothing_is_packed_before_the_others_had_their_chance() -> N
     at = At(me=1)
     at.pooled()
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
     assert at.armed() == at.bench.desk.now_ns - WAIT_NS + 2 * 250 * MS
 
@@ -315,12 +315,12 @@ def test_a_refused_header_gives_its_transactions_back() -> None:
     at.bench.refuse = lambda sign: sign.kind == "batch"
     at.pooled()
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     assert at.sent() == []
     assert at.bench.take(Put) == []
     at.bench.refuse = lambda sign: False
     at.bench.pass_ns(S)
-    at.lanes.wake()
+    at.certifier.wake()
     ((_, _, offer),) = at.sent()
     assert isinstance(offer, BatchOffer)
     assert decode_batch_header(offer.header).sequence == 2, "a sequence is used up"
@@ -330,9 +330,9 @@ def test_a_batch_whose_epoch_ended_while_it_was_signed_is_abandoned() -> None:
     at = At()
     at.pooled()
     at.bench.pass_ns(WAIT_NS)
-    at.lanes.wake()
+    at.certifier.wake()
     at.heights = (120, 120)
-    at.lanes.enter_epoch(6, 120)
+    at.certifier.enter_epoch(6, 120)
     at.bench.settle()
     assert at.sent() == []
     assert len(at.bench.emitted("batch_abandoned")) == 1
@@ -372,8 +372,8 @@ def test_answers_to_unknown_batches_and_of_unknown_signers_cost_no_check() -> No
     at = At()
     header = at.pack()
     before = at.bench.verified_count
-    at.lanes.stored_from(peer(1), Stored(bytes(32), 1, bytes(64)))
-    at.lanes.stored_from(peer(1), Stored(header.digest(), 9, bytes(64)))
+    at.certifier.stored_from(peer(1), Stored(bytes(32), 1, bytes(64)))
+    at.certifier.stored_from(peer(1), Stored(header.digest(), 9, bytes(64)))
     at.answer(header, 1)
     at.answer(header, 1)
     assert at.bench.verified_count == before + 1
@@ -384,14 +384,14 @@ def test_who_has_not_answered_gets_the_batch_again_and_in_the_end_it_is_given_up
     header = at.pack()
     at.answer(header, 2)
     at.bench.desk.now_ns = at.armed("retry") or 0
-    at.lanes.fired("retry")
+    at.certifier.fired("retry")
     ((receivers, lane, offer),) = at.sent()
     assert (receivers, lane) == ((peer(1), peer(3)), Lane.BULK)
     assert isinstance(offer, BatchOffer)
     assert offer.header == header.encode()
     at.heights = (16, 16)
     at.bench.desk.now_ns = at.armed("retry") or 0
-    at.lanes.fired("retry")
+    at.certifier.fired("retry")
     assert at.bench.emitted("batch_given_up") == [{"sequence": 1}]
     assert at.pool.ready_count == 1
     at.answer(header, 3)
@@ -413,7 +413,7 @@ GOOD = transaction(CHAIN).raw
 
 def test_a_batch_is_checked_kept_and_then_signed_for() -> None:
     at = At(me=1)
-    at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD]))
+    at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD]))
     at.bench.settle()
     order = [type(e) for e in at.bench.out if isinstance(e, (Put, Sign, SendTo))]
     assert order == [Put, Sign, SendTo], "the signature's sync covers the data"
@@ -430,7 +430,7 @@ def test_a_batch_is_checked_kept_and_then_signed_for() -> None:
 def test_an_offer_that_comes_again_is_answered_again() -> None:
     at = At(me=1)
     for _ in range(2):
-        at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD]))
+        at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD]))
         assert len(at.sent()) == 1
 
 
@@ -459,20 +459,20 @@ BAD_OFFERS = {
 @pytest.mark.parametrize("name", BAD_OFFERS)
 def test_a_bad_offer_costs_its_sender_and_is_neither_kept_nor_signed_for(name: str) -> None:
     at = At(me=1)
-    at.lanes.offer_from(peer(0), BAD_OFFERS[name])
+    at.certifier.offer_from(peer(0), BAD_OFFERS[name])
     assert [p.peer for p in at.bench.take(Penalize)] == [peer(0)]
     assert at.bench.take(Put) == []
     assert at.bench.take(Sign) == []
     assert at.ready == []
     # What comes true afterwards is not held back by it.
-    at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD]))
+    at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD]))
     assert len(at.sent()) == 1
 
 
 @pytest.mark.parametrize("changes", [{"epoch": 2}, {"sequence": 0}])
 def test_an_offer_out_of_time_is_refused_and_costs_nobody(changes: dict[str, int]) -> None:
     at = At(me=1)
-    at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD], **changes))
+    at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD], **changes))
     assert at.bench.take(Penalize) == []
     assert at.bench.take(Put) == []
     assert len(at.bench.emitted("batch_refused")) == 1
@@ -481,15 +481,15 @@ def test_an_offer_out_of_time_is_refused_and_costs_nobody(changes: dict[str, int
 def test_a_batch_of_the_next_epoch_is_stored_already() -> None:
     # Its collator executed the epoch's last height before us.
     at = At(me=1)
-    at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD], epoch=1))
+    at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD], epoch=1))
     assert len(at.sent()) == 1
 
 
 def test_two_batches_of_one_sequence_are_evidence() -> None:
     at = At(me=1)
-    at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD]))
+    at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD]))
     at.sent()
-    at.lanes.offer_from(peer(0), offer(CHAIN, [b"another"]))
+    at.certifier.offer_from(peer(0), offer(CHAIN, [b"another"]))
     assert at.sent() == []
     (made,) = at.made
     assert isinstance(made, Evidence)
@@ -499,24 +499,24 @@ def test_two_batches_of_one_sequence_are_evidence() -> None:
 
 def test_a_batch_on_its_way_is_expected_for_a_moment() -> None:
     at = At(me=1)
-    assert not at.lanes.expected()
-    at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD]))
+    assert not at.certifier.expected()
+    at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD]))
     at.bench.settle()
-    assert at.lanes.expected()
+    assert at.certifier.expected()
     at.bench.pass_ns(S)
-    assert not at.lanes.expected()
+    assert not at.certifier.expected()
 
 
 def test_a_certified_batch_is_expected_no_more() -> None:
     at = At()
     header = at.pack()
-    assert at.lanes.expected()
+    assert at.certifier.expected()
     for signer in (1, 2):
         at.answer(header, signer)
     certificate = at.made[0]
     assert isinstance(certificate, BatchCertificate)
-    at.lanes.certified(certificate)
-    assert not at.lanes.expected()
+    at.certifier.certified(certificate)
+    assert not at.certifier.expected()
 
 
 # --- what the chain says --------------------------------------------------------------------------
@@ -527,7 +527,7 @@ def test_an_ordered_batch_frees_its_lane() -> None:
     first = at.pack()
     assert at.collator.statistics().unordered_count == 1
     at.heights = (1, 1)
-    assert at.lanes.executed(1, [first], KEYS[0].public) == []
+    assert at.certifier.executed(1, [first], KEYS[0].public) == []
     assert at.collator.statistics().unordered_count == 0
     assert at.dispersal.statistics().batches_count == 0
 
@@ -536,15 +536,15 @@ def test_a_batch_that_died_leaves_disk_and_memory_and_an_ordered_one_leaves_only
     at = At(me=1)
     headers = []
     for sequence in (1, 2):
-        at.lanes.offer_from(peer(0), offer(CHAIN, [GOOD], sequence=sequence))
+        at.certifier.offer_from(peer(0), offer(CHAIN, [GOOD], sequence=sequence))
         at.bench.settle()
         headers.append(batch(CHAIN, [GOOD], sequence=sequence)[0])
     dead, ordered = headers
     assert len(at.shelf) == 2
-    assert at.lanes.executed(5, [ordered], KEYS[1].public) == []
+    assert at.certifier.executed(5, [ordered], KEYS[1].public) == []
     retention = CustodyConfig.of(CHAIN.id, CHAIN.genesis.parameters).retention_heights
-    assert at.lanes.executed(5 + retention - 1, [], KEYS[1].public) == []
-    writes = at.lanes.executed(5 + retention, [], KEYS[1].public)
+    assert at.certifier.executed(5 + retention - 1, [], KEYS[1].public) == []
+    writes = at.certifier.executed(5 + retention, [], KEYS[1].public)
     assert writes == [Write("batches", dead.digest(), None)]
     assert at.shelf.ready(dead.digest()) is None, "memory would fill with what nobody orders"
     assert at.shelf.ready(ordered.digest()) is not None, "that is the pipeline's to forget"
