@@ -62,7 +62,10 @@ def up(arguments: Any, console: Console) -> int:
     from testnet.cli.up import up as run_up
 
     options = UpOptions(
-        named=arguments.name is not None, ready_descriptor=arguments.ready_fd, recording=recording
+        named=arguments.name is not None,
+        ready_descriptor=arguments.ready_fd,
+        until_ctrl_c=arguments.until_ctrl_c,
+        recording=recording,
     )
     return run_up(spec, options, console)
 

@@ -140,6 +140,11 @@ def _add_up(commands: Actions, shared: Parser) -> None:
     up.add_argument("--load", type=_rate, metavar="R", help="transactions a second")
     up.add_argument("--trace", metavar="FILE", help="recorded transactions to replay")
     up.add_argument("--detach", action="store_true", help="leave it running and return")
+    up.add_argument(
+        "--until-ctrl-c",
+        action="store_true",
+        help="Ctrl-C is the planned end: exit code 0, not 130; not with --for",
+    )
     up.add_argument("--block-interval", type=_duration, metavar="200ms", help="pace of blocks")
     up.add_argument("--delta", type=_duration, metavar="250ms", help="assumed network delay")
     up.add_argument(

@@ -48,6 +48,8 @@ class UpOptions:
     """The name was given; else it may be changed to a free one."""
     ready_descriptor: int | None = None
     """Detached: the first screen goes here, as JSON, and everything else into a file."""
+    until_ctrl_c: bool = False
+    """Ctrl-C is the planned end of a run without one of its own."""
     recording: Trace | None = None
     """What the spec's trace holds, read before anything is made."""
 
@@ -98,6 +100,10 @@ class _Run:
         self._console = console
         self.exit: int = ExitCode.OK
 
+    @property
+    def _ends_by_ctrl_c(self) -> bool:
+        return self._options.until_ctrl_c and self._supervisor.spec.for_s is None
+
     async def main(self) -> None:
         supervisor, console = self._supervisor, self._console
         supervisor.notices = console.say
@@ -115,7 +121,7 @@ class _Run:
                 judged = await self._watch()
             nursery.cancel_scope.cancel()
         # All processes have ended.
-        self.exit = _exit_of(supervisor.reason)
+        self.exit = exit_of(supervisor.reason, planned=self._ends_by_ctrl_c)
         if judged is not None:
             self._finish(judged)
         elif supervisor.reason:
@@ -248,7 +254,7 @@ class _Run:
         }
         reason = self._supervisor.reason
         if reason and judged.exit is not ExitCode.SAFETY_VIOLATED:
-            summary["exit"] = int(_exit_of(reason))
+            summary["exit"] = int(exit_of(reason, planned=self._ends_by_ctrl_c))
         self.exit = int(summary["exit"])
         line = json.dumps(summary)
         write_atomically(folder.summary, line + "\n")
@@ -285,9 +291,17 @@ def _profile(folder: Folder, nodes: list[NodeRun]) -> dict[str, float]:
     return found
 
 
-def _exit_of(reason: str) -> ExitCode:
+def exit_of(reason: str, *, planned: bool = False) -> ExitCode:
+    """Return the exit code of a run that ended for a reason.
+
+    Args:
+        reason: As the supervisor has it.
+        planned: Ctrl-C was to end it.
+    """
     match reason:
         case "" | "down":
+            return ExitCode.OK
+        case "interrupted" if planned:
             return ExitCode.OK
         case "crashed":
             return ExitCode.NODE_CRASHED

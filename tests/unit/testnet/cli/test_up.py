@@ -9,6 +9,7 @@ import pytest
 
 from p2pnode.cli.exit_codes import ExitCode
 from testnet.cli.main import main, make_parser
+from testnet.cli.up import exit_of
 
 
 @pytest.mark.parametrize("flag", ["--engine", "--scheme"])
@@ -53,3 +54,20 @@ def test_a_mistyped_flag_is_answered_with_the_command_s_help_and_the_nearest_fla
     said = capsys.readouterr().err
     assert "did you mean --validators?" in said
     assert "more: testnet up --help" in said
+
+
+@pytest.mark.parametrize(
+    ("reason", "unplanned", "planned"),
+    [
+        ("", ExitCode.OK, ExitCode.OK),
+        ("down", ExitCode.OK, ExitCode.OK),
+        ("interrupted", ExitCode.INTERRUPTED, ExitCode.OK),
+        ("terminated", ExitCode.INTERRUPTED, ExitCode.INTERRUPTED),
+        ("crashed", ExitCode.NODE_CRASHED, ExitCode.NODE_CRASHED),
+    ],
+)
+def test_only_a_planned_ctrl_c_is_no_error(
+    reason: str, unplanned: ExitCode, planned: ExitCode
+) -> None:
+    assert exit_of(reason) is unplanned
+    assert exit_of(reason, planned=True) is planned
