@@ -1,7 +1,8 @@
 """Structured logs: events with snake_case names, as JSON lines in a file and as text on stderr.
 
 `configure` comes before anything imports libp2p, which sets up logging of its own on import.
-Records of other libraries go to the same places, as the event `library_message`.
+Records of other libraries go to the same places, as the event `library_message`; ours without a
+name of their own as `message`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ _VALUE_LENGTH_MAX: Final = 2048
 
 _LIBRARIES: Final = ("libp2p", "hypercorn", "httpx", "httpcore", "multiaddr", "asyncio")
 """Libraries whose records below warnings are noise."""
+
+
+_ORDINARY: Final = (("libp2p.transport.tcp.tcp", "Failed to open TCP stream: "),)
+"""What a library calls an error and peers do every day, by logger and beginning of the message.
+
+A dial that is refused: that peer is not up yet, or not any more. The dialler counts it and comes
+back, and the status says who is missing; as an error it would stand in the log of every healthy
+start, and teach people to overlook errors.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,9 @@ def configure(options: LogOptions, **context: object) -> None:
         root.addHandler(handler)
     # A log that can't be written (disk full) must not print a traceback a line.
     logging.raiseExceptions = False
+    for name, _ in _ORDINARY:
+        # The same object again and again is added once.
+        logging.getLogger(name).addFilter(_demote)
     structlog.configure(
         processors=[_to_record],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -153,6 +166,15 @@ def _to_record(
     return (name,), {"extra": {"p2pnode_fields": dict(event)}, "exc_info": error}
 
 
+def _demote(record: logging.LogRecord) -> bool:
+    """Turn what is ordinary into a record for debugging; a filter of loggers."""
+    message = record.getMessage()
+    if any(record.name == name and message.startswith(begin) for name, begin in _ORDINARY):
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return logging.getLogger().isEnabledFor(logging.DEBUG)
+    return True
+
+
 class _LineFormatter(logging.Formatter):
     """Turns records, ours and those of libraries, into lines."""
 
@@ -164,7 +186,9 @@ class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: Mapping[str, object] | None = getattr(record, "p2pnode_fields", None)
         if fields is None:
-            event, fields = "library_message", {"message": record.getMessage()}
+            own = record.name.startswith(f"{ROOT}.")
+            event = "message" if own else "library_message"
+            fields = {"message": record.getMessage()}
         else:
             event = str(record.msg)
         shown = {**self._context, **fields}

@@ -89,7 +89,7 @@ EVENTS: Final = (
     ("block_finalized", "height=812 hash=5297ed80e987… view=[71]"),
     ("peer_connected", f"peer={peer_of(3)[:20]} address=/ip4/127.0.0.1/tcp/41000"),
     ("engine_nullified", "view=812"),
-    ("library_message", "message=Failed to open TCP stream: all attempts failed"),
+    ("peer_forgiven", f"peer={peer_of(4)[:20]}"),
 )
 
 
@@ -97,7 +97,7 @@ def log() -> tuple[LogLine, ...]:
     lines = []
     for at in range(60):
         event, text = EVENTS[at % len(EVENTS)]
-        level = ("info", "info", "warning", "error")[at % len(EVENTS)]
+        level = ("info", "info", "info", "warning")[at % len(EVENTS)]
         lines.append(LogLine(BEGIN_MS + at * 730, NAMES[at % COUNT], level, event, text))
     return tuple(lines)
 

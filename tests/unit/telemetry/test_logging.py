@@ -78,6 +78,29 @@ def test_records_of_libraries_are_kept_as_messages_from_warnings_on(tmp_path: Pa
     assert line["message"] == "odd thing"
 
 
+def test_a_message_of_our_own_is_not_called_a_library_s(tmp_path: Path) -> None:
+    path = tmp_path / "node.jsonl"
+    configure(LogOptions(file=path))
+    logging.getLogger("p2pnode.net").info("a muxer failed: %s", "so")
+    (line,) = lines(path)
+    assert (line["event"], line["message"]) == ("message", "a muxer failed: so")
+
+
+@pytest.mark.parametrize(("level", "shown"), [("info", ["error"]), ("debug", ["debug", "error"])])
+def test_a_refused_dial_is_no_error_and_other_errors_of_its_logger_are(
+    tmp_path: Path, level: str, shown: list[str]
+) -> None:
+    path = tmp_path / "node.jsonl"
+    for _ in range(2):
+        configure(LogOptions(file=path, level=level))
+    logger = logging.getLogger("libp2p.transport.tcp.tcp")
+    logger.error("Failed to open TCP stream: %s", "all attempts to connect failed")
+    logger.error("Unexpected error opening TCP stream: %s", "out of descriptors")
+    found = [line for line in lines(path) if line["logger"] == logger.name]
+    assert [line["level"] for line in found] == shown
+    assert "out of descriptors" in found[-1]["message"]
+
+
 def test_an_exception_is_logged_with_its_traceback(tmp_path: Path) -> None:
     path, console = tmp_path / "node.jsonl", io.StringIO()
     configure(LogOptions(file=path, console=console))

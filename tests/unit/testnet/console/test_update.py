@@ -347,12 +347,12 @@ def test_the_log_is_filtered_by_node_level_event_and_text() -> None:
     assert all(t.startswith("node2") for t in texts(type_keys(model, "3", "/", *"node:node2")[0]))
     warnings, _ = type_keys(model, "3", "m")
     assert warnings.ui.level == "warning"
-    assert len(texts(warnings)) == 30
+    assert len(texts(warnings)) == 15
 
 
 def test_the_event_of_the_lowest_line_is_a_filter_and_goes_again() -> None:
     model, _ = type_keys(healthy(), "3", "e")
-    assert model.filter == "event:library_message"
+    assert model.filter == "event:peer_forgiven"
     assert type_keys(model, "e")[0].filter == ""
 
 
