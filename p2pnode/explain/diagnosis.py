@@ -94,7 +94,8 @@ class _Diagnostician:
                 return self._stalled(Kind.OBSERVING, observing)
             return self._stalled(Kind.TOO_FEW, down + full + observing)
         groups = net.groups(able)
-        if power(groups[0]) < net.quorum:
+        # No group where nobody votes and a quorum is nothing: a status may say anything.
+        if groups and power(groups[0]) < net.quorum:
             names = tuple(_names(group) for group in groups)
             outside = [m for group in groups[1:] for m in group]
             return self._stalled(Kind.PARTITION, outside, groups=names)
