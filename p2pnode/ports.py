@@ -107,6 +107,8 @@ class PeerStatus:
     """0 is neutral, -100 is a ban."""
     reasons: tuple[Deduction, ...] = ()
     """The last points it has lost, newest first."""
+    rtt_age_s: float | None = None
+    """Seconds since the last ping that was answered, None before it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import socket
 from argparse import Namespace
@@ -71,7 +72,10 @@ def doctor(arguments: Namespace, console: Console) -> int:
     console.say(f"{len(findings)} checks: {len(worst)} failed, {warnings}")
     place = f"--data {shlex.quote(str(data_dir(arguments)))}"
     if worst:
-        console.next(f"{worst[0].name}: {worst[0].hint}", f"p2pnode doctor {place}")
+        # The hint stands above: only what can be typed of it is repeated. What follows a semicolon
+        # is another way, for others.
+        mending = re.findall(r"`([^`]+)`", worst[0].hint.partition(";")[0])[:1]
+        console.next(*mending, f"p2pnode doctor {place}")
     elif any(f.name == NODE for f in findings):
         console.next(f"p2pnode status {place}")
     else:

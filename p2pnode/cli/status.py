@@ -69,7 +69,12 @@ def _rows(found: NodeStatus) -> list[tuple[str, object]]:
         ("node", f"{found.name}  ({', '.join(found.roles)})  p2pnode {found.version}"),
         ("chain", f"{found.chain_name}  {found.chain[:16]}…  {found.engine}, {found.scheme}"),
         ("height", f"{found.height}  final {found.finalized_height}"),
-        ("executed", f"{found.executed_height}  certified {found.certified_height}"),
+        (
+            "executed",
+            # It trails, by ten seconds in an idle chain: what it means stands beside it.
+            f"{found.executed_height}  certified {found.certified_height}"
+            "  (signed by a quorum of executors, in a later block)",
+        ),
         ("last block", "none yet" if age is None else f"{age:.1f} s ago"),
         ("view", f"{found.view}  epoch {found.epoch}  proposer {found.proposer_name or '-'}"),
         ("peers", f"{found.peers_count}  ({found.peers_in_count} in)"),

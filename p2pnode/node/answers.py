@@ -190,6 +190,8 @@ class PeerRow:
     """Newest height it told us of."""
     reasons: tuple[DeductionRow, ...] = ()
     """The last points it has lost, newest first."""
+    rtt_age_s: float | None = None
+    """Seconds since the last ping that was answered; None before the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -473,6 +473,7 @@ class Node:
                 validator=v,
                 height=self.core.catchup.height_of(p.peer),
                 reasons=_deductions(p.reasons),
+                rtt_age_s=p.rtt_age_s,
             )
             for p in self._ports.network.peers()
         )

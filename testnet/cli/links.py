@@ -10,7 +10,7 @@ from p2pnode.errors import ConfigError
 from p2pnode.net.links.profile import LinkProfile, profile_named
 from testnet.cli.commands import say_effect
 from testnet.cli.request import request
-from testnet.cli.screen import links_table
+from testnet.cli.screen import after_links, links_table
 from testnet.folder import Folder, find
 
 
@@ -58,7 +58,7 @@ def links(arguments: Any, console: Console) -> int:
         console.document(rows)
     else:
         console.data(links_table(rows))
-    console.next("testnet cut node0 node1", "testnet link --all --profile satellite")
+    console.next(*after_links(rows))
     return ExitCode.OK
 
 

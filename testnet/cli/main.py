@@ -231,6 +231,11 @@ def _add_others(commands: Actions, parents: list[Parser]) -> None:
     down.add_argument("--all", action="store_true", help="every testnet in this folder")
     down.add_argument("--keep", action="store_true", help="keep the files")
     status = _add(commands, "status", "commands:status", "how a testnet is doing", parents)
+    status.description = (
+        "How a testnet is doing. height: the last final block; exec: executed up to it; cert: up to"
+        " it a quorum of executors signed the same results, which takes a later block; view: the"
+        " attempt that is under way; pool: transactions that wait."
+    )
     status.add_argument("--watch", action="store_true", help="a line every --interval")
     status.add_argument("--interval", type=_duration, default=2.0, metavar="2s")
     _add(commands, "explain", "commands:explain", "why nothing is final, in one sentence", parents)

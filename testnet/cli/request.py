@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.errors import P2PNodeError
-from testnet.folder import Folder, runs, usable_path
+from testnet.folder import Folder, all_folders, runs, usable_path
 
 TIMEOUT_S: Final = 30.0
 
@@ -18,8 +18,12 @@ TIMEOUT_S: Final = 30.0
 class NotRunningError(P2PNodeError):
     """There are files of the testnet, and no supervisor."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"testnet {name!r} does not run; `testnet up` starts one")
+    def __init__(self, folder: Folder) -> None:
+        others = [f.name for f in all_folders(folder.path.parent) if runs(f)]
+        hint = "`testnet up` starts one"
+        if others:
+            hint = f"there run: {', '.join(others)}; name one with --name"
+        super().__init__(f"testnet {folder.name!r} does not run; {hint}")
 
 
 class RequestFailedError(P2PNodeError):
@@ -51,7 +55,7 @@ class Connection:
         except OSError as error:
             self._sock.close()
             if not runs(folder):
-                raise NotRunningError(folder.name) from None
+                raise NotRunningError(folder) from None
             raise RequestFailedError(f"the supervisor does not listen: {error}") from None
         self._sock.settimeout(timeout_s)
 

@@ -165,10 +165,15 @@ def _cut_links(rows: Sequence[Json]) -> list[tuple[str, str, str, float]]:
 
 
 def links_table(rows: Sequence[Json]) -> str:
-    """Return all links, a line for both directions of each."""
+    """Return all links, a line for both directions of each.
+
+    The round trip is the median of the last pings; `ping` is when one was answered last.
+    """
     by_pair = {(row["from"], row["to"]): row for row in rows}
     order = {pair: place for place, pair in enumerate(by_pair)}
-    lines: list[tuple[str, ...]] = [("link", "profile", "latency", "loss", "rate", "cut", "rtt")]
+    lines: list[tuple[str, ...]] = [
+        ("link", "profile", "latency", "loss", "rate", "cut", "rtt", "ping")
+    ]
     for (here, there), row in by_pair.items():
         back = by_pair[there, here]
         if order[there, here] < order[here, there]:
@@ -194,10 +199,26 @@ def _link_cells(row: Json, back: Json) -> tuple[str, ...]:
         loss = f"{numbers['loss']:.1%}" if numbers["loss"] else "-"
         if numbers["rate_bytes_per_s"] is not None:
             rate = f"{human_size(numbers['rate_bytes_per_s'])}/s"
-    rtts = [r["rtt_ms"] for r in (row, back) if r["rtt_ms"] is not None]
-    rtt = f"{sum(rtts) / len(rtts):.1f} ms" if rtts else "-" if row["connected"] else "none"
     cut = f"{row['cut_s']:.1f} s" if row["cut"] else "-"
-    return (row["profile"] or "-", latency, loss, rate, cut, rtt)
+    return (row["profile"] or "-", latency, loss, rate, cut, *_rtt_cells(row, back))
+
+
+def _rtt_cells(row: Json, back: Json) -> tuple[str, str]:
+    """Return the round trip as the end saw it that got an answer last, and how long ago."""
+    seen = [r for r in (row, back) if r["rtt_ms"] is not None]
+    if not seen:
+        return ("-" if row["connected"] or back["connected"] else "none", "-")
+    newest = min(seen, key=lambda r: float("inf") if r["rtt_age_s"] is None else r["rtt_age_s"])
+    age_s = newest["rtt_age_s"]
+    return f"{newest['rtt_ms']:.1f} ms", "-" if age_s is None else f"{age_s:.0f} s ago"
+
+
+def after_links(rows: Sequence[Json]) -> tuple[str, ...]:
+    """Return the commands that follow a look at the links: what mends them, else what to try."""
+    mending = ["testnet heal"] if any(row["cut"] for row in rows) else []
+    if any(row["numbers"] is not None for row in rows):
+        mending.append("testnet link --all --clear")
+    return tuple(mending or ("testnet cut node0 node1", "testnet link --all --profile satellite"))
 
 
 def status_line(

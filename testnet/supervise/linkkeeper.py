@@ -81,4 +81,10 @@ class LinkKeeper:
         names = {other.plan.p2p.rpartition("/")[2]: other.plan.name for other in self._nodes}
         with contextlib.suppress(ClientError):
             rows = await node.client.peers()
+            now_s = trio.current_time()
             node.rtts_ms = {names[row.id]: row.rtt_ms for row in rows if row.id in names}
+            node.pongs_s = {
+                names[row.id]: now_s - row.rtt_age_s
+                for row in rows
+                if row.id in names and row.rtt_age_s is not None
+            }

@@ -11,6 +11,8 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import trio
+
 from p2pnode.errors import P2PNodeError
 from p2pnode.net.links.profile import LinkProfile, profile_named, reverse_name
 from p2pnode.telemetry.clock import wall_ms
@@ -154,10 +156,15 @@ def table(supervisor: Supervisor) -> list[Json]:
     """Return every link with what is known of it: profile, cut, round trip."""
     rows = supervisor.links.rows(wall_ms(), changed_only=False)
     nodes = {node.plan.name: node for node in supervisor.nodes}
+    now_s = trio.current_time()
     for row in rows:
         rtts = rtts_of(nodes[row["from"]])
         row["connected"] = row["to"] in rtts
         row["rtt_ms"] = rtts.get(row["to"])
+        pong_s = nodes[row["from"]].pongs_s.get(row["to"])
+        row["rtt_age_s"] = None
+        if row["connected"] and pong_s is not None:
+            row["rtt_age_s"] = round(now_s - pong_s, 1)
     return rows
 
 

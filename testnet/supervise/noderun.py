@@ -95,6 +95,8 @@ class NodeRun:
     rtts_ms: Mapping[str, float | None] = field(default_factory=dict)
     """By name of the nodes it is connected to: the round trip it measures, None before the first;
     as seen last."""
+    pongs_s: Mapping[str, float] = field(default_factory=dict)
+    """By name: when a ping was answered last, on Trio's clock."""
     links_version: int = -1
     """Which state of the links its process was told."""
     changed_s: float = 0.0

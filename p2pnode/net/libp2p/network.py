@@ -281,6 +281,7 @@ class Libp2pNetwork:
                 address=session.address,
                 score=self._scores.score(peer, now_s),
                 reasons=self._scores.reasons(peer, now_s),
+                rtt_age_s=session.rtt_age_s,
             )
             for peer, session in sorted(self._sessions.items())
         )
@@ -302,7 +303,8 @@ class Libp2pNetwork:
         now_s = trio.current_time()
         if self._scores.banned(peer, now_s):
             return
-        _log.info("%s loses %g points: %s", ID(peer), points, reason)
+        # An honest peer loses points too, when its machine is busy: only a ban is a warning.
+        _event("peer_penalised", logging.INFO, peer=str(ID(peer)), points=points, reason=reason)
         session = self._sessions.get(peer)
         if session is not None and points > 0:
             ip = session.observed_ip
@@ -593,9 +595,9 @@ class _Notifee(INotifee):
     async def listen_close(self, network: Any, multiaddr: Any) -> None: ...
 
 
-def _event(name: str, **fields: object) -> None:
+def _event(name: str, level: int = logging.WARNING, **fields: object) -> None:
     """Log an event of the network, in the form of p2pnode/telemetry/logging.py."""
-    _log.warning(name, extra={"p2pnode_fields": fields})
+    _log.log(level, name, extra={"p2pnode_fields": fields})
 
 
 def _split_p2p(address: str) -> tuple[PeerId, str]:

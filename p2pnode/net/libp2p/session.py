@@ -87,6 +87,7 @@ class Session:
         self._penalize = penalize
         self._blame = blame
         self._rtts: deque[float] = deque(maxlen=RTTS_MAX)
+        self._ponged_s: float | None = None
         self._pools: dict[str, RequestPool] = {}
         self._nursery: trio.Nursery | None = None
         self.lanes = {
@@ -103,6 +104,11 @@ class Session:
     def rtt_s(self) -> float | None:
         """Median round-trip time of the last pings."""
         return statistics.median(self._rtts) if self._rtts else None
+
+    @property
+    def rtt_age_s(self) -> float | None:
+        """Seconds since the last ping was answered."""
+        return None if self._ponged_s is None else trio.current_time() - self._ponged_s
 
     async def run(self) -> None:
         """Use the connection until it ends."""
@@ -136,6 +142,7 @@ class Session:
         for lane, sender in self.lanes.items():
             sender.take_over(older.lanes[lane])
         self._rtts.extend(older._rtts)
+        self._ponged_s = older._ponged_s
 
     async def ask(self, protocol: str, body: bytes, timeout_s: float) -> bytes:
         """Send a request and wait for its answer.
@@ -184,7 +191,8 @@ class Session:
             missed = False
             try:
                 await self.ask("ping", b"", interval_s)
-                self._rtts.append(trio.current_time() - asked_s)
+                self._ponged_s = trio.current_time()
+                self._rtts.append(self._ponged_s - asked_s)
                 misses = 0
             except PeerRefusedError:
                 misses = 0  # another implementation; it lives

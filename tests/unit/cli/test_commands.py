@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ async def test_status_is_shown_in_rows_or_as_json() -> None:
     run = await against(FakeNode(), "status")
     assert run.code == ExitCode.OK
     assert "812  final 810" in run.out
+    # A word that nobody knows stands beside what it means.
+    assert re.search(r"certified [0-9]+  \(signed by a quorum of executors", run.out)
     assert run.err.startswith("next: ")
     as_json = await against(FakeNode(), "status", "--json")
     assert json.loads(as_json.out)["chain"] == STATUS.chain

@@ -11,7 +11,7 @@ from p2pnode.errors import ConfigError
 from p2pnode.net.links.profile import LinkProfile
 from testnet.cli.links import _wish
 from testnet.cli.main import make_parser
-from testnet.cli.screen import cut_lines, links_table
+from testnet.cli.screen import after_links, cut_lines, links_table
 
 
 def wish(*arguments: str) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def row(here: str, there: str, **changes: object) -> dict[str, Any]:
         "cut_s": None,
         "connected": True,
         "rtt_ms": 2.0,
+        "rtt_age_s": 1.2,
     }
     return {**plain, **changes}
 
@@ -55,17 +56,29 @@ def test_both_directions_of_a_link_share_a_line_unless_they_differ() -> None:
     rows = [
         row("a", "b"),
         row("a", "c", **slow),
-        row("b", "a", rtt_ms=4.0),
+        row("b", "a", rtt_ms=4.0, rtt_age_s=31.4),
         row("b", "c", cut=True, cut_s=3.0, connected=False, rtt_ms=None),
         row("c", "a"),
         row("c", "b", cut=True, cut_s=3.0, connected=False, rtt_ms=None),
     ]
     assert [line.split() for line in links_table(rows).splitlines()[1:]] == [
-        ["a-b", "-", "-", "-", "-", "-", "3.0", "ms"],
-        ["a→c", "slow", "100-120", "ms", "1.0%", "-", "-", "2.0", "ms"],
-        ["c→a", "-", "-", "-", "-", "-", "2.0", "ms"],
-        ["b-c", "-", "-", "-", "-", "3.0", "s", "none"],
+        ["a-b", "-", "-", "-", "-", "-", "2.0", "ms", "1", "s", "ago"],
+        ["a→c", "slow", "100-120", "ms", "1.0%", "-", "-", "2.0", "ms", "1", "s", "ago"],
+        ["c→a", "-", "-", "-", "-", "-", "2.0", "ms", "1", "s", "ago"],
+        ["b-c", "-", "-", "-", "-", "3.0", "s", "none", "-"],
     ]
+
+
+def test_a_round_trip_that_nobody_measures_any_more_shows_its_age() -> None:
+    rows = [row("a", "b", rtt_age_s=31.4), row("b", "a", rtt_ms=None, rtt_age_s=None)]
+    assert links_table(rows).splitlines()[1].endswith("2.0 ms  31 s ago")
+
+
+def test_what_follows_a_look_at_the_links_mends_what_is_wrong_with_them() -> None:
+    slow = {"profile": "slow", "numbers": LinkProfile(100, 120).to_json()}
+    assert after_links([row("a", "b", cut=True, cut_s=1.0)]) == ("testnet heal",)
+    assert after_links([row("a", "b", **slow)]) == ("testnet link --all --clear",)
+    assert after_links([row("a", "b")])[0].startswith("testnet cut ")
 
 
 def test_nodes_that_reach_nobody_are_named_before_other_cuts() -> None:
