@@ -69,7 +69,8 @@ async def attack(plan: dict[str, Any]) -> None:
                 await ATTACKS[name](stranger)
             done = {k: v - before.get(k, 0) for k, v in stranger.sent.items()}
             done = {k: v for k, v in done.items() if v}
-            print(json.dumps({"attack": name, "did": done}), flush=True)
+            at_s = round(plan["for_s"] - (end_s - trio.current_time()))
+            print(json.dumps({"until_s": at_s, "attack": name, "did": done}), flush=True)
             if trio.current_time() >= end_s:
                 break
     result = {"identities": stranger.identities, "connections": stranger.connections}
@@ -84,7 +85,7 @@ def run(name: str, for_s: float, arguments: argparse.Namespace, *, hostile: bool
     testnet = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     folder = Folder(Path(".testnet") / f"hostile-{name}")
     print(f"{name}: {arguments.rate} tx/s for {for_s:g} s", flush=True)
-    seen: dict[str, Any] = {"memory": [], "attacks": []}
+    seen: dict[str, Any] = {"memory": [], "cpu": [], "attacks": []}
     stranger = None
     try:
         manifest = until_ready(folder, testnet)
@@ -95,7 +96,8 @@ def run(name: str, for_s: float, arguments: argparse.Namespace, *, hostile: bool
         while testnet.poll() is None and time.monotonic() < deadline - 1:
             time.sleep(5.0)
             seen["memory"].append(memory(manifest))
-            print(f"  {seen['memory'][-1]}", flush=True)
+            seen["cpu"].append(cpu_s(manifest))
+            print(f"  MiB {seen['memory'][-1]}  CPU s {seen['cpu'][-1]}", flush=True)
         if stranger is not None:
             stranger.terminate()
             seen["attacks"] = [json.loads(line) for line in stranger.communicate()[0].splitlines()]
@@ -136,6 +138,18 @@ def memory(manifest: Manifest) -> dict[str, int]:
     return found
 
 
+def cpu_s(manifest: Manifest) -> dict[str, float]:
+    """Return the CPU seconds each node has used since it began."""
+    found = {}
+    for node in manifest.nodes:
+        try:
+            times = psutil.Process(node.pid).cpu_times()
+            found[node.name] = round(times.user + times.system, 1)
+        except psutil.Error:
+            found[node.name] = 0.0
+    return found
+
+
 def start_stranger(
     manifest: Manifest, for_s: float, arguments: argparse.Namespace
 ) -> subprocess.Popen[str]:
@@ -169,6 +183,8 @@ def judge(normal: dict[str, Any], hostile: dict[str, Any], arguments: argparse.N
         victim, *others = most.values()
         if victim - max(others) > arguments.growth:
             faults.append(f"{name}: memory grew by {most} MiB")
+    for window in hostile["summary"]["finalization_windows"]:
+        print(f"  at {window['from_s']:4} s  p50 {window['p50']:.3f} s  p99 {window['p99']:.3f} s")
     for row in hostile["attacks"]:
         print(f"  {row}")
     reasons: dict[str, int] = {}

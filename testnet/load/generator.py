@@ -28,7 +28,7 @@ from p2pnode.node.answers import (
 )
 from p2pnode.telemetry.percentile import percentile
 from testnet.load.options import LOOKAHEAD, TICK_S, WINDOW, LoadOptions
-from testnet.load.report import NAMED_MAX, LoadReport, Named, percentiles
+from testnet.load.report import NAMED_MAX, LoadReport, Named, percentiles, windows
 from testnet.load.source import Signed, Source
 from testnet.load.tracked import Client, Closed, LoadNode, Sender, Sent
 
@@ -428,6 +428,7 @@ class Generator:
             finalization_s=percentiles(
                 [max(0, end - start) / 1000 for start, end in zip(at_ms, final_ms, strict=True)]
             ),
+            finalization_windows=windows(self._started_ms, zip(at_ms, final_ms, strict=True)),
             execution_s=percentiles(self._execution_s(at_ms, heights)),
             started_ms=self._started_ms,
             finalized_ms=max(final_ms, default=0),

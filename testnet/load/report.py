@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -10,6 +10,10 @@ from p2pnode.telemetry.percentile import percentile
 
 NAMED_MAX: Final = 200
 """Most transactions named one by one; the rest are counted."""
+
+WINDOW_S: Final = 10
+WINDOWS_MAX: Final = 120
+"""A longer load has wider windows: whole multiples of WINDOW_S."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,37 @@ def percentiles(values: Sequence[float]) -> Percentiles | None:
         return None
     ordered = sorted(values)
     return Percentiles(*(round(percentile(ordered, p), 4) for p in (50, 99)))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How fast transactions of one part of a load became final."""
+
+    from_s: int
+    """When it begins, since the first submission."""
+    count: int
+    """Transactions submitted in it that are final now."""
+    p50: float
+    p99: float
+
+
+def windows(started_ms: int, times_ms: Iterable[tuple[int, int]]) -> tuple[Window, ...]:
+    """Return the windows of a load that have transactions.
+
+    Args:
+        started_ms: The first submission.
+        times_ms: Submission and finalization of every transaction.
+    """
+    times = [((at - started_ms) // 1000, max(0, end - at) / 1000) for at, end in times_ms]
+    last_s = max((at_s for at_s, _ in times), default=0)
+    width_s = WINDOW_S * (1 + last_s // (WINDOW_S * WINDOWS_MAX))
+    found: dict[int, list[float]] = {}
+    for at_s, took_s in times:
+        found.setdefault(at_s // width_s * width_s, []).append(took_s)
+    return tuple(
+        Window(from_s, len(took), *(round(percentile(sorted(took), p), 4) for p in (50, 99)))
+        for from_s, took in sorted(found.items())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +98,8 @@ class LoadReport:
     resubmitted: int = 0
     """Sent again, to another node, since the first one was lost."""
     finalization_s: Percentiles | None = None
+    finalization_windows: tuple[Window, ...] = ()
+    """The same over time: when was it slow?"""
     execution_s: Percentiles | None = None
     started_ms: int = 0
     """Wall clock of the first submission."""
@@ -87,5 +124,6 @@ class LoadReport:
         read = dict(body)
         for name in ("finalization_s", "execution_s"):
             read[name] = Percentiles(**body[name]) if body[name] else None
+        read["finalization_windows"] = tuple(Window(**w) for w in body["finalization_windows"])
         read["named"] = tuple(Named(**entry) for entry in body["named"])
         return cls(**read)

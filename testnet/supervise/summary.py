@@ -191,6 +191,7 @@ def judge(facts: Facts) -> Judged:
         "transactions": _transactions(load),
         "throughput_tx_s": _throughput(facts),
         "finalization_s": _both(load.finalization_s if load is not None else None),
+        "finalization_windows": [asdict(w) for w in load.finalization_windows] if load else [],
         "execution_s": _both(load.execution_s if load is not None else None),
         "consensus_s": _both(_consensus(facts.nodes)),
         "cpu_s": _cpu(facts, finalized),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import trio
@@ -19,7 +20,7 @@ from p2pnode.node.answers import (
 from p2pnode.node.status import NodeStatus
 from testnet.load.generator import Generator
 from testnet.load.options import LoadOptions
-from testnet.load.report import LoadReport, percentiles
+from testnet.load.report import LoadReport, Window, percentiles, windows
 from testnet.load.source import Signed
 from tests.unit.node.statuses import STATUS
 from tests.unit.testnet.load.test_trace import options
@@ -316,8 +317,31 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert (only.p50, only.p99) == (0.5, 0.5)
 
 
+def test_windows_say_when_a_load_was_slow() -> None:
+    quick = [(1_000 + at_ms, 1_100 + at_ms) for at_ms in range(0, 30_000, 100)]
+    slow = [(11_500, 15_500)]
+    assert windows(1_000, []) == ()
+    found = windows(1_000, quick + slow)
+    assert [(w.from_s, w.count) for w in found] == [(0, 100), (10, 101), (20, 100)]
+    assert [(w.p50, w.p99) for w in found] == [(0.1, 0.1), (0.1, 0.1), (0.1, 0.1)]
+    assert windows(1_000, slow) == (Window(10, 1, 4.0, 4.0),)
+
+
+def test_windows_of_a_long_load_are_wider_not_more() -> None:
+    hours = [(at_s * 1000, at_s * 1000 + 50) for at_s in range(0, 4 * 3600, 7)]
+    found = windows(0, hours)
+    assert len(found) == 120
+    assert {b.from_s - a.from_s for a, b in pairwise(found)} == {120}
+    assert sum(w.count for w in found) == len(hours)
+
+
 def test_a_report_survives_the_way_to_another_process() -> None:
-    made = LoadReport(1, 1, 1, 1, 1, 0, 0, 1, {"x": 2}, finalization_s=percentiles([0.1]))
+    made = LoadReport(
+        *(1, 1, 1, 1, 1, 0, 0, 1),
+        {"x": 2},
+        finalization_s=percentiles([0.1]),
+        finalization_windows=windows(0, [(0, 100)]),
+    )
     assert LoadReport.from_json(made.to_json()) == made
 
 

@@ -37,6 +37,7 @@ NAMES = (
     "transactions",
     "throughput_tx_s",
     "finalization_s",
+    "finalization_windows",
     "execution_s",
     "consensus_s",
     "cpu_s",
