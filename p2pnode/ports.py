@@ -30,6 +30,8 @@ class Verdict(Enum):
     """Neither deliver nor forward; the sender is not to blame."""
     REJECT = 2
     """As IGNORE, and the forwarder loses score."""
+    KEEP = 3
+    """Deliver, but do not forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Published:
     topic: str
     peer: PeerId
     """Who forwarded it to us."""
+    origin: PeerId
+    """Who published it; the network has checked its signature."""
     data: bytes
 
 

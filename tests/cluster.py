@@ -309,13 +309,12 @@ class Cluster:
 
     def publish(self, sender: Shell, topic: str, data: bytes) -> None:
         """Spread a message: everybody gets it from the next of the ring, not from its origin."""
-        if judge_transactions(data) is not Judgement.ACCEPT:
+        if judge_transactions(data, lambda _: True) is not Judgement.ACCEPT:
             return
         count = len(self.shells)
         for step in range(1, count):
             receiver = self.shells[(sender.index + step) % count]
-            forwarder = self.shells[(sender.index + step - 1) % count].peer
-            given = fx.TopicIn(topic, forwarder, data)
+            given = fx.TopicIn(topic, sender.peer, data)
             self.at(
                 self.time_ns + step * self.latency_ns,
                 lambda to=receiver, what=given: to.input(what) if to.up else None,  # type: ignore[misc]

@@ -1,15 +1,18 @@
 """What is forwarded: a verdict on a published message, before anybody delivers or forwards it.
 
-Forwarders check the frame and its limits only. Signatures are the executors' business: a forwarder
-that checked them would do the work of every shard, and a stale nonce is nobody's fault.
+Forwarders check that the frame holds transactions, and its limits. Signatures are the executors'
+business, who blame the origin: a forwarder that checked them would do the work of every shard. A
+stale nonce is nobody's fault.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 
 from p2pnode import codec
 from p2pnode.gossip.frames import decode_frame
+from p2pnode.types.transaction import MalformedTransactionError, decode_transaction
 
 
 class Judgement(IntEnum):
@@ -21,12 +24,26 @@ class Judgement(IntEnum):
     """Neither; nobody is to blame."""
     REJECT = 2
     """Neither, and the forwarder should have known."""
+    KEEP = 3
+    """Deliver, and let others find out for themselves."""
 
 
-def judge_transactions(data: bytes) -> Judgement:
-    """Judge a message on a transaction topic."""
+def judge_transactions(data: bytes, has_account: Callable[[bytes], bool]) -> Judgement:
+    """Judge a message on a transaction topic.
+
+    Args:
+        data: The message.
+        has_account: Tells whether an address has an account, or may have one by now. What none of
+            the senders could pay for goes no further: an account costs a fee, a message nothing.
+    """
     try:
-        decode_frame(data)
-    except (codec.NotCanonicalError, codec.WrongShapeError, codec.EncodingTooLargeError):
+        transactions = [decode_transaction(raw) for raw in decode_frame(data)]
+    except (
+        codec.NotCanonicalError,
+        codec.WrongShapeError,
+        codec.EncodingTooLargeError,
+        MalformedTransactionError,
+    ):
         return Judgement.REJECT
-    return Judgement.ACCEPT
+    is_paid = any(has_account(transaction.sender) for transaction in transactions)
+    return Judgement.ACCEPT if is_paid else Judgement.KEEP

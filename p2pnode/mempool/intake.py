@@ -31,6 +31,11 @@ FORGERY_POINTS: Final = 10.0
 """What a transaction with a bad signature costs: who is the first to send it on has checked it."""
 
 
+STRANGER_POINTS: Final = 0.25
+"""What a transaction costs whose sender has no account: whoever lets it in has looked, and knows of
+an account a moment earlier at most. Two a second heal by themselves."""
+
+
 class Intake:
     """Admission of what arrives, and its way onward."""
 
@@ -42,6 +47,7 @@ class Intake:
         pool: Pool,
         account: Callable[[bytes], tuple[int, int]],
         heights: Callable[[], tuple[int, int]],
+        is_current: Callable[[], bool],
         on_pooled: Callable[[], None],
     ) -> None:
         """Start empty.
@@ -53,6 +59,7 @@ class Intake:
             pool: Where admitted transactions go.
             account: Gives (next nonce, balance of asset 0) of an address in the executed state.
             heights: Gives (final height, executed height).
+            is_current: Tells whether the executed state is about as new as that of others.
             on_pooled: Called when the pool has new transactions.
         """
         self._chain = chain
@@ -61,6 +68,7 @@ class Intake:
         self._pool = pool
         self._account = account
         self._heights = heights
+        self._is_current = is_current
         self._on_pooled = on_pooled
         self._seen: dict[bytes, None] = {}
         self._direct = Packer(chain.genesis.parameters.entry_wait_ms * NS_PER_MS)
@@ -97,16 +105,17 @@ class Intake:
 
         self._desk.verify([_check(t) for _, t in admitted], verified)
 
-    def arrived(self, peer: bytes | None, raws: Sequence[bytes]) -> None:
+    def arrived(self, peer: bytes, raws: Sequence[bytes]) -> None:
         """Take transactions that came from elsewhere; whoever sent rubbish pays for it.
 
         Args:
-            peer: Who sent them; None when they were published, since who forwards a message checks
-                its frame only, and its origin is not known here.
+            peer: Who sent them; of a published message its origin, since who forwards it does not
+                check signatures.
             raws: Envelopes.
         """
         admitted: list[Transaction] = []
         rest: Sequence[bytes] = ()
+        strangers = 0
         for i, raw in enumerate(raws):
             if len(admitted) == CHECKED_AT_ONCE_MAX:
                 rest = raws[i:]
@@ -116,7 +125,7 @@ class Intake:
             try:
                 transaction = decode_transaction(raw)
             except MalformedTransactionError as error:
-                self._blame(peer, error.penalty, f"transaction: {error}")
+                self._desk.penalize(peer, error.penalty, f"transaction: {error}")
                 break  # what was admitted before it still waits for its check
             try:
                 self._admit(transaction)
@@ -127,6 +136,10 @@ class Intake:
                 # Not the sender's fault: nonces go stale and balances change on the way. Time may
                 # cure it, so a later copy is looked at again.
                 self._seen.pop(crypto.sha256(raw), None)
+                strangers += self._account(transaction.sender) == (0, 0)
+        if strangers and self._is_current():
+            points = strangers * STRANGER_POINTS
+            self._desk.penalize(peer, points, f"{strangers} transactions of no account")
         if not admitted:
             return
 
@@ -137,15 +150,11 @@ class Intake:
             forged = ok.count(False)
             if forged:
                 points = min(100.0, forged * FORGERY_POINTS)
-                self._blame(peer, points, f"{forged} transactions with bad signatures")
+                self._desk.penalize(peer, points, f"{forged} transactions with bad signatures")
             elif rest:
                 self.arrived(peer, rest)
 
         self._desk.verify([_check(t) for t in admitted], verified)
-
-    def _blame(self, peer: bytes | None, points: float, reason: str) -> None:
-        if peer is not None:
-            self._desk.penalize(peer, points, reason)
 
     def verified_before(self, transaction: Transaction) -> bool:
         """Tell whether this very envelope's signature was checked on its way into the pool."""

@@ -266,7 +266,7 @@ class MemoryHub:
         # As with gossipsub (origin and sequence number): the same bytes again are another message.
         self._published += 1
         node.is_new(self._published)
-        self._forward(node, topic, data, self._published, node.peer_id)
+        self._forward(node, (topic, self._published, node.peer_id), data, node.peer_id)
 
     def neighbours(self, topic: str, peer: PeerId) -> tuple[PeerId, ...]:
         """Return whom a node sends the messages of a topic, ascending by id."""
@@ -343,9 +343,9 @@ class MemoryHub:
             self._overflow += 1
 
     def _forward(
-        self, node: MemoryNetwork, topic: str, data: bytes, message_id: int, came_from: PeerId
+        self, node: MemoryNetwork, name: tuple[str, int, PeerId], data: bytes, came_from: PeerId
     ) -> None:
-        for peer in self.neighbours(topic, node.peer_id):
+        for peer in self.neighbours(name[0], node.peer_id):
             link = node.links.get(peer)
             if peer == came_from or link is None:
                 continue
@@ -355,11 +355,11 @@ class MemoryHub:
             for _ in range(copies):
                 due = self._due(link, Lane.BULK, len(data))
                 if due >= 0:
-                    self._at(due, self._message_arrives, link, (topic, message_id), data)
+                    self._at(due, self._message_arrives, link, name, data)
 
-    def _message_arrives(self, link: Link, name: tuple[str, int], data: bytes) -> None:
+    def _message_arrives(self, link: Link, name: tuple[str, int, PeerId], data: bytes) -> None:
         node = link.receiver
-        topic, message_id = name
+        topic, message_id, origin = name
         if not (link.open and node.up):
             self._lost += 1
             return
@@ -367,6 +367,9 @@ class MemoryHub:
         validate = node.topics.get(topic)
         if validate is None or not node.is_new(message_id):
             self._duplicates += 1
+            return
+        if node.is_banned(origin):
+            node.messages_invalid += 1
             return
         forwarder = link.sender.peer_id
         try:
@@ -377,10 +380,11 @@ class MemoryHub:
             self.on_bug(node.peer_id, error)
             verdict = Verdict.IGNORE
         match verdict:
-            case Verdict.ACCEPT:
+            case Verdict.ACCEPT | Verdict.KEEP:
                 node.messages_received += 1
-                self._deliver(node, Published(topic, forwarder, data))
-                self._forward(node, topic, data, message_id, forwarder)
+                self._deliver(node, Published(topic, forwarder, origin, data))
+                if verdict is Verdict.ACCEPT:
+                    self._forward(node, name, data, forwarder)
             case Verdict.IGNORE:
                 node.messages_invalid += 1
             case Verdict.REJECT:

@@ -73,6 +73,7 @@ class Meters:
         limits: NetworkLimits,
         penalize: Callable[[PeerId, Offence, float, str], None],
         connected: Container[PeerId] = (),
+        is_known: Callable[[PeerId], bool] = lambda _: True,
     ) -> None:
         """Make it without peers.
 
@@ -80,10 +81,12 @@ class Meters:
             limits: What a peer may do.
             penalize: Told of (peer, offence, how often, details).
             connected: Peers whose meters are in use; not copied.
+            is_known: Tells whether a peer is no stranger.
         """
         self._limits = limits
         self._penalize = penalize
         self._connected = connected
+        self._is_known = is_known
         self._peers: dict[PeerId, PeerMeters] = {}
         self._paused_s = dict.fromkeys(limits.rates, 0.0)
 
@@ -122,9 +125,11 @@ class Meters:
         rates = self.of(peer).rates
         meter = rates.get(kind)
         if meter is None:
-            meter = rates[kind] = Meter(
-                self._limits.rates[kind], grace_s=self._limits.excess_grace_s
-            )
+            limits = self._limits
+            rate = limits.rates[kind]
+            if kind in limits.strangers and not self._is_known(peer):
+                rate = limits.strangers[kind]
+            meter = rates[kind] = Meter(rate, grace_s=limits.excess_grace_s)
         pace = meter.spend(size_bytes, messages_count, now_s)
         if pace.pause_s:
             self._paused_s[kind] += pace.pause_s

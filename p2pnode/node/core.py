@@ -75,6 +75,15 @@ below, and what is dropped comes again: every message may be lost."""
 STRANGER_CHECKS_MAX: Final = 256
 """The same for any other peer: an identity costs nothing, a check 70 µs."""
 
+GOSSIP_CHECKS_MAX: Final = 2048
+"""The same for everything published, whoever its origins: names cost nothing. Collators get
+transactions directly, too."""
+
+_GOSSIP: Final = b"gossip"
+
+CURRENT_HEIGHTS_MAX: Final = 8
+"""Blocks that may wait to be executed while the state still counts as new."""
+
 UNORDERED_MAX: Final = 1024
 """Batches remembered that are not ordered yet; lanes have far fewer."""
 
@@ -185,6 +194,7 @@ class Core:
             self.pool,
             self._account,
             self.heights,
+            self._is_current,
             self._wake_certifier,
         )
         self.shelf = Shelf(
@@ -282,9 +292,9 @@ class Core:
                 self.desk.answer(given)
             case TimerFired(key):
                 self._timer(key)
-            case TopicIn(topic, _, data):
+            case TopicIn(topic, origin, data):
                 if topic == self._topic:
-                    self._published(data)
+                    self._published(origin, data)
             case SubmitIn(ticket, raws):
                 self.intake.submit(ticket, raws)
             case PeerUp(peer):
@@ -326,12 +336,18 @@ class Core:
                 self._message(peer, message)
         self.desk.cause = None
 
-    def _published(self, data: bytes) -> None:
+    def _published(self, origin: bytes, data: bytes) -> None:
         try:
             raws = decode_transaction_frame(data)
         except RemoteProtocolError:
             return  # the network's validator has judged it, and whoever forwarded it
-        self.intake.arrived(None, raws)
+        # All origins share one measure: who publishes under ever new names has no more than one.
+        self.desk.cause = _GOSSIP
+        if self.desk.open_checks(_GOSSIP) < GOSSIP_CHECKS_MAX:
+            self.intake.arrived(origin, raws)
+        else:
+            self.desk.emit("messages_dropped", peer=origin)
+        self.desk.cause = None
 
     def _message(self, peer: bytes, message: Message) -> None:
         match message:
@@ -577,6 +593,14 @@ class Core:
     def heights(self) -> tuple[int, int]:
         """Return (final height, executed height)."""
         return self.ordering.height, self.pipeline.height
+
+    def has_account(self, address: bytes) -> bool:
+        """Tell whether an address has an account; yes when our state is too old to tell."""
+        return self._account(address) != (0, 0) or not self._is_current()
+
+    def _is_current(self) -> bool:
+        behind = self.ordering.height - self.pipeline.height
+        return not self.catchup.syncing and behind <= CURRENT_HEIGHTS_MAX
 
     def quorum_rtt_s(self, rtts: Mapping[bytes, float]) -> float | None:
         """Return the round trip to the farthest of the nearest quorum; None when too few are known.

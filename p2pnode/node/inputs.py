@@ -45,8 +45,8 @@ def _fields(given: Input) -> list[codec.Encodable]:
     match given:
         case FrameIn(peer, frame):
             return [1, peer, frame]
-        case TopicIn(topic, peer, data):
-            return [2, topic.encode(), peer, data]
+        case TopicIn(topic, origin, data):
+            return [2, topic.encode(), origin, data]
         case PeerUp(peer):
             return [3, peer]
         case PeerDown(peer):
@@ -69,8 +69,8 @@ def _input(code: int, rest: list[codec.Value]) -> Input:
     match code, rest:
         case 1, [bytes(peer), bytes(frame)]:
             return FrameIn(peer, frame)
-        case 2, [bytes(topic), bytes(peer), bytes(data)]:
-            return TopicIn(_text(topic), peer, data)
+        case 2, [bytes(topic), bytes(origin), bytes(data)]:
+            return TopicIn(_text(topic), origin, data)
         case 3, [bytes(peer)]:
             return PeerUp(peer)
         case 4, [bytes(peer)]:

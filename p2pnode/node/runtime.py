@@ -263,8 +263,8 @@ class Shell:
             match event:
                 case FrameReceived(peer, _, frame):
                     self.input(FrameIn(peer, frame))
-                case Published(topic, peer, data):
-                    self.input(TopicIn(topic, peer, data))
+                case Published(topic, _, origin, data):
+                    self.input(TopicIn(topic, origin, data))
                 case PeerConnected(peer):
                     self.input(PeerUp(peer))
                 case PeerLost(peer, _):

@@ -49,7 +49,8 @@ class TopicIn:
     """A published message arrived."""
 
     topic: str
-    peer: bytes
+    origin: bytes
+    """Who published it, whoever forwarded it."""
     data: bytes
 
 

@@ -11,6 +11,7 @@ and the id is the SHA-256 of its Sig_structure, which no re-encoding of the enve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from p2pnode import codec, crypto
@@ -30,6 +31,9 @@ AMOUNT_MAX: Final = (1 << 128) - 1
 
 ACTION_TRANSFER: Final = 1
 """Code of the action `[1, asset, to, amount]`."""
+
+DECODED_MAX: Final = 4096
+"""Decoded transactions remembered: some seconds' worth."""
 
 _HEAD: Final = bytes.fromhex("d28443a10127a0")
 _SIGNATURE_HEAD: Final = b"\x58\x40"
@@ -132,8 +136,12 @@ def sign_transaction(
     return decode_transaction(_HEAD + _bstr(payload) + _SIGNATURE_HEAD + signature)
 
 
+@lru_cache(maxsize=DECODED_MAX)
 def decode_transaction(raw: bytes) -> Transaction:
     """Decode an envelope strictly; its signature is not checked here.
+
+    A node meets an envelope several times within a second (the message it is published in, the
+    pool, its batch): the newest are decoded once, and all who hold one share it.
 
     Args:
         raw: The whole envelope.

@@ -322,8 +322,8 @@ class World:
         match given:
             case FrameIn(peer, frame):
                 detail = peer + frame
-            case TopicIn(topic, peer, data):
-                detail = topic.encode() + peer + data
+            case TopicIn(topic, origin, data):
+                detail = topic.encode() + origin + data
             case _:
                 detail = repr(given).encode()
         head = f"{machine.index} {now_ns} {type(given).__name__} {len(detail)} ".encode()

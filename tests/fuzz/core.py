@@ -428,9 +428,8 @@ class CoreFuzz:
             value = codec.decode(data, size_bytes_max=1 << 20)
             data = codec.encode(close_tree(self.mutator.change(open_tree(value))))
         self.report.count("published", passed=shapes.passes(shapes.PUBLISHED, data))
-        # Everybody forwards it in good faith.
-        forwarder = self.rng.choice(self.cluster.shells).peer
-        self.victim.input(fx.TopicIn(self.cluster.topic, forwarder, data))
+        # Whoever forwards it does so in good faith; who published it, and signed that, did not.
+        self.victim.input(fx.TopicIn(self.cluster.topic, self.hostile.peer, data))
 
     def _submit(self) -> None:
         raws = tuple(

@@ -34,6 +34,8 @@ from p2pnode.net.libp2p.router import MESHSUB
 from p2pnode.net.libp2p.streams import Stream, Traffic, encode_varint, open_raw, open_stream
 from p2pnode.ports import Lane
 from p2pnode.sync import catchup, fetcher
+from p2pnode.types.messages import Transactions, encode_message, join_frame
+from p2pnode.types.transaction import Transfer, sign_transaction
 
 CONNECTIONS: Final = 1000
 """Of a flood, from one address."""
@@ -288,23 +290,72 @@ async def _forged_gossip(stranger: Stranger, found: Line) -> None:
         stranger.count("forged messages")
 
 
-async def _gossip_flood(stranger: Stranger, found: Line) -> None:
-    """Publish well-formed frames of transactions that nobody signed, without a pause."""
-    stream = await found.open(MESHSUB)
-    key = SecretKey(found.config.seed)
-    topic = found.config.protocol(transaction_topic(0))
-    number = 0
-    while True:
-        number += 1
-        message = rpc_pb2.Message(
-            data=encode_frame([os.urandom(250) for _ in range(40)]),
-            topicIDs=[topic],
-            from_id=peer_id_of(key.public),
-            seqno=number.to_bytes(8, "big"),
-        )
-        message.signature = key.sign(b"libp2p-pubsub:" + message.SerializeToString())
-        await stream.write(_rpc(message))
-        stranger.count("flooded messages")
+def _gossip_flood(make: Callable[[NetworkConfig], list[bytes]]) -> OnLine:
+    """Publish frames of such transactions, in messages of right signature, without a pause."""
+
+    async def flood(stranger: Stranger, found: Line) -> None:
+        stream = await found.open(MESHSUB)
+        key = SecretKey(found.config.seed)
+        topic = found.config.protocol(transaction_topic(0))
+        number = 0
+        while True:
+            number += 1
+            message = rpc_pb2.Message(
+                data=encode_frame(make(found.config)),
+                topicIDs=[topic],
+                from_id=peer_id_of(key.public),
+                seqno=number.to_bytes(8, "big"),
+            )
+            message.signature = key.sign(b"libp2p-pubsub:" + message.SerializeToString())
+            await stream.write(_rpc(message))
+            stranger.count("flooded messages")
+
+    return flood
+
+
+def _bulk_flood(make: Callable[[NetworkConfig], list[bytes]]) -> OnLine:
+    """Send frames of such transactions as an entry node does, without a pause."""
+
+    async def flood(stranger: Stranger, found: Line) -> None:
+        stream = await found.open(f"lane/{Lane.BULK:d}")
+        while True:
+            message = encode_message(Transactions(tuple(make(found.config))))
+            await stream.write(frame(join_frame([message])))
+            stranger.count("flooded frames")
+
+    return flood
+
+
+def _junk(config: NetworkConfig) -> list[bytes]:
+    """Return what is no transaction."""
+    return [os.urandom(250) for _ in range(40)]
+
+
+def _forged(config: NetworkConfig) -> list[bytes]:
+    """Return transactions that nobody signed."""
+    return [raw[:-64] + os.urandom(64) for raw in _unfunded(config, 40, signed=1)]
+
+
+def _unfunded(config: NetworkConfig, count: int = 40, signed: int = 40) -> list[bytes]:
+    """Return transactions that their sender cannot pay for.
+
+    Args:
+        config: Names the chain.
+        count: How many.
+        signed: Different ones; the rest are copies.
+    """
+    found = [
+        sign_transaction(
+            SecretKey(os.urandom(32)),
+            config.chain,
+            nonce=0,
+            last_valid_height=1 << 20,
+            fee_limit=1000,
+            actions=(Transfer(0, bytes(32), 1),),
+        ).raw
+        for _ in range(signed)
+    ]
+    return [found[i % signed] for i in range(count)]
 
 
 async def _subscriptions(stranger: Stranger, found: Line) -> None:
@@ -340,7 +391,10 @@ ATTACKS: Final[dict[str, Attack]] = {
     "requests": on_lines(_requests),
     "junk gossip": on_lines(_junk_gossip),
     "forged gossip": on_lines(_forged_gossip),
-    "gossip flood": on_lines(_gossip_flood),
+    "gossip flood": on_lines(_gossip_flood(_junk)),
+    "forged transactions": on_lines(_gossip_flood(_forged)),
+    "unfunded transactions": on_lines(_gossip_flood(_unfunded)),
+    "bulk flood": on_lines(_bulk_flood(_unfunded)),
     "subscriptions": on_lines(_subscriptions),
 }
 """Every attack, by name."""

@@ -20,6 +20,9 @@ class MuxerLimits:
     """Streams the peer may hold open; more are reset as they come. go-yamux: 1000 by default."""
     streams_outbound_max: int = 128
     """Streams we hold open. Others refuse more than 256 that wait to be accepted."""
+    streams_opened_max: int = 400
+    """Streams the peer may open between two ticks; more end the connection. To open and reset them
+    again costs the peer two frames, and us the handling of a stream."""
     window_bytes_max: int = 1 << 20
     """How far the window of a stream that is read fast grows. 1 MiB is 10 MB/s at 100 ms."""
     reserved_bytes_max: int = 48 << 20

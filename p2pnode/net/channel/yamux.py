@@ -117,7 +117,7 @@ class Yamux:
         self._heard_s: float | None = None
         self._heard_frames = 0
         self._is_pinged = False
-        self._bare_frames = self._pings_received = 0
+        self._bare_frames = self._pings_received = self._streams_opened = 0
         self._idle_since_s: float | None = None
         self._ping_value = 0
         self._ping_open: int | None = None
@@ -234,6 +234,9 @@ class Yamux:
             raise StreamIdError(stream_id, "ids of its parity are ours")
         if stream_id in self._streams:
             raise StreamIdError(stream_id, "it is open already")
+        self._streams_opened += 1
+        if self._streams_opened > self._limits.streams_opened_max:
+            raise FrameFloodError("streams opened", self._limits.streams_opened_max)
         if (
             self._inbound >= self._limits.streams_inbound_max
             or self._reserved_bytes + INITIAL_WINDOW_BYTES > self._limits.reserved_bytes_max
@@ -412,7 +415,7 @@ class Yamux:
         events: list[Event] = []
         if self.is_closed:
             return events
-        self._bare_frames = self._pings_received = 0
+        self._bare_frames = self._pings_received = self._streams_opened = 0
         self._tick_liveness(now_s)
         for stream in list(self._streams.values()):
             if not stream.unsent_bytes:

@@ -332,6 +332,10 @@ class Gossip:
         if seen.has(message_id) or message.from_id == self._own:
             counters.duplicates += 1
             return None
+        if self._score(message.from_id) <= BAN_SCORE:
+            # Its forwarder may not know yet what we know of the origin.
+            self._useless(forwarder, 1, "a message of a banned peer")
+            return None
         if len(message.data) > self._limits.publish_bytes_max:
             self._refuse(forwarder, f"a message of {len(message.data)} bytes")
             return None
@@ -352,17 +356,18 @@ class Gossip:
             verdict = Verdict.IGNORE
         if verdict is Verdict.REJECT:
             self._refuse(forwarder, f"a message of {topic} that is not valid")
-        if verdict is not Verdict.ACCEPT:
+        if verdict not in (Verdict.ACCEPT, Verdict.KEEP):
             return None
-        self._router.forward(
-            topics[0],
-            message_id,
-            encoded,
-            exclude=(forwarder, ID(message.from_id)),
-            own=False,
-        )
+        if verdict is Verdict.ACCEPT:
+            self._router.forward(
+                topics[0],
+                message_id,
+                encoded,
+                exclude=(forwarder, ID(message.from_id)),
+                own=False,
+            )
         counters.received += 1
-        return Published(topic, peer, message.data)
+        return Published(topic, peer, message.from_id, message.data)
 
     def _refuse(self, forwarder: ID, reason: str) -> None:
         self.counters.invalid += 1

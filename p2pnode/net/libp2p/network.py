@@ -130,7 +130,14 @@ class Libp2pNetwork:
         self._offences = dict.fromkeys(OFFENCE_KINDS, 0)
         self._refusals = {refusal: 0 for refusal in Refusal}
         self._sessions: dict[PeerId, Session] = {}
-        self._meters = Meters(config.limits, self._blame, self._sessions)
+        self._admission = Admission(
+            config,
+            known=[_split_p2p(address)[0] for address in config.bootstrap],
+            score=self._score,
+        )
+        self._admitted: dict[Admitted, Any] = {}
+        """The connections that others dialled."""
+        self._meters = Meters(config.limits, self._blame, self._sessions, self._admission.is_known)
         self._inbound = InboundStreams(
             config,
             self._traffic,
@@ -139,13 +146,6 @@ class Libp2pNetwork:
             blame=self._blame,
             score=self._score,
         )
-        self._admission = Admission(
-            config,
-            known=[_split_p2p(address)[0] for address in config.bootstrap],
-            score=self._score,
-        )
-        self._admitted: dict[Admitted, Any] = {}
-        """The connections that others dialled."""
         self._host, self._swarm = make_host(config, self._inbound.on_stream, links)
         self._swarm.gate = _Gate(self._admission, self._count_refusal)
         self._swarm.register_notifee(_Notifee(self))

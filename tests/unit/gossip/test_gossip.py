@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pnode import codec, ports
+from p2pnode.crypto import SecretKey
 from p2pnode.gossip import topics
 from p2pnode.gossip.frames import (
     FRAME_BYTES_MAX,
@@ -15,8 +16,24 @@ from p2pnode.gossip.frames import (
 )
 from p2pnode.gossip.packer import PACK_BYTES, Packer
 from p2pnode.gossip.validation import Judgement, judge_transactions
+from p2pnode.types.transaction import Transaction, Transfer, sign_transaction
 
 MS = 1_000_000
+
+
+def anybody(_address: bytes) -> bool:
+    return True
+
+
+def transaction(seed: bytes = bytes(32)) -> Transaction:
+    return sign_transaction(
+        SecretKey(seed),
+        bytes(32),
+        nonce=0,
+        last_valid_height=1,
+        fee_limit=0,
+        actions=(Transfer(0, bytes(32), 1),),
+    )
 
 
 # --- topics ---------------------------------------------------------------------------------------
@@ -69,8 +86,22 @@ def test_transactions_in_a_frame_are_bounded():
 # --- validation -----------------------------------------------------------------------------------
 
 
-def test_a_frame_is_accepted_whatever_its_transactions_are():
-    assert judge_transactions(encode_frame([b"not a transaction"])) is Judgement.ACCEPT
+def test_a_frame_of_transactions_is_accepted_whoever_signed_them():
+    good = transaction()
+    forged = good.raw[:-64] + bytes(64)
+    assert judge_transactions(encode_frame([good.raw, forged]), anybody) is Judgement.ACCEPT
+
+
+def test_what_nobody_in_it_can_pay_for_is_kept_and_not_forwarded():
+    good, other = transaction(), transaction(b"o" * 32)
+    frame = encode_frame([good.raw, other.raw])
+    assert judge_transactions(frame, lambda _: False) is Judgement.KEEP
+    assert judge_transactions(frame, {other.sender}.__contains__) is Judgement.ACCEPT
+
+
+def test_a_frame_with_something_else_is_rejected():
+    frame = encode_frame([transaction().raw, b"not a transaction"])
+    assert judge_transactions(frame, anybody) is Judgement.REJECT
 
 
 @pytest.mark.parametrize(
@@ -90,7 +121,7 @@ def test_a_frame_is_accepted_whatever_its_transactions_are():
     ],
 )
 def test_what_is_no_frame_is_rejected(data):
-    assert judge_transactions(data) is Judgement.REJECT
+    assert judge_transactions(data, anybody) is Judgement.REJECT
 
 
 def test_judgements_are_the_ports_verdicts():

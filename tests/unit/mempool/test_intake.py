@@ -36,6 +36,7 @@ class Desk:
         self.accounts: dict[bytes, tuple[int, int]] = {}
         self.heights = (0, 0)
         self.pooled = 0
+        self.is_current = True
         self.intake = Intake(
             self.chain,
             me,
@@ -43,6 +44,7 @@ class Desk:
             self.pool,
             lambda address: self.accounts.get(address, (0, RICH)),
             lambda: self.heights,
+            lambda: self.is_current,
             self._pooled,
         )
 
@@ -247,6 +249,24 @@ def test_stale_transactions_cost_nobody_anything() -> None:
     at.intake.arrived(STRANGER, [transaction(at.chain, nonce=4).raw])
     assert at.bench.take(Penalize) == []
     assert at.bench.take(Verify) == []
+
+
+def test_transactions_of_no_account_cost_little_each_and_a_flood_of_them_a_ban() -> None:
+    at = Desk()
+    sender = crypto.address_of(USERS[0].public)
+    raws = [transaction(at.chain, nonce=nonce).raw for nonce in range(40)]
+    at.accounts[sender] = (0, 0)
+    at.intake.arrived(STRANGER, raws)
+    (penalty,) = at.bench.take(Penalize)
+    assert (penalty.peer, penalty.points) == (STRANGER, pytest.approx(10.0))
+    assert penalty.reason == "40 transactions of no account"
+    # Who is behind can't tell; who has an account may have become poor on the way.
+    at.is_current = False
+    at.intake.arrived(STRANGER, raws)
+    at.is_current = True
+    at.accounts[sender] = (1, 0)
+    at.intake.arrived(STRANGER, raws)
+    assert at.bench.take(Penalize) == []
 
 
 def test_rubbish_costs_the_sender_and_what_came_before_it_is_still_checked() -> None:

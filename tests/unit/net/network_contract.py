@@ -210,6 +210,7 @@ async def a_published_message_reaches_every_other_node_once(make: Factory) -> No
             got = await take(network, Published, len(others))
             assert sorted(m.data for m in got) == sorted(others)
             assert {m.topic for m in got} == {"t"}
+            assert all(m.origin == networks[int(m.data) % 4].peer_id for m in got)
         for network in networks:
             assert await quiet(network, Published, 0.5) == []
             assert network.statistics().messages_published == 5

@@ -515,7 +515,8 @@ async def test_every_member_has_about_four_neighbours(clock: trio.abc.Clock) -> 
 
 async def test_what_a_validator_refuses_goes_no_further(clock: trio.abc.Clock) -> None:
     def judge(_peer: PeerId, data: bytes) -> Verdict:
-        return {b"bad": Verdict.REJECT, b"dull": Verdict.IGNORE}.get(data, Verdict.ACCEPT)
+        verdicts = {b"bad": Verdict.REJECT, b"dull": Verdict.IGNORE, b"mine": Verdict.KEEP}
+        return verdicts.get(data, Verdict.ACCEPT)
 
     async with world() as w:
         networks = []
@@ -525,16 +526,32 @@ async def test_what_a_validator_refuses_goes_no_further(clock: trio.abc.Clock) -
             network.subscribe(TOPIC, judge)
             networks.append(await w.start(network))
         await trio.sleep(1)
-        for data in (b"bad", b"dull", b"good"):
+        for data in (b"bad", b"dull", b"mine", b"good"):
             networks[0].publish(TOPIC, data)
         await trio.sleep(2)
-        assert all(w.published(n.peer_id) == [b"good"] for n in networks[1:])
         neighbours = w.hub.neighbours(TOPIC, networks[0].peer_id)
         for n in networks[1:]:
             near = n.peer_id in neighbours
+            assert w.published(n.peer_id) == ([b"mine"] if near else []) + [b"good"]
             assert n.statistics().messages_invalid == (2 if near else 0)
             scores = {status.peer: status.score for status in n.peers()}
             assert scores[networks[0].peer_id] == (-10 if near else 0)
+
+
+async def test_what_a_banned_peer_publishes_goes_no_further_whoever_forwards_it(
+    clock: trio.abc.Clock,
+) -> None:
+    async with world() as w:
+        networks = await crowd(w, 12)
+        await trio.sleep(1)
+        neighbours = w.hub.neighbours(TOPIC, networks[0].peer_id)
+        for n in networks[1:]:
+            if n.peer_id not in neighbours:
+                n.penalize(networks[0].peer_id, 100, "what it published")
+        networks[0].publish(TOPIC, b"more of it")
+        await trio.sleep(2)
+        for n in networks[1:]:
+            assert w.published(n.peer_id) == [b"more of it"] * (n.peer_id in neighbours)
 
 
 async def test_only_subscribers_get_messages_and_anyone_may_publish(clock: trio.abc.Clock) -> None:

@@ -42,7 +42,7 @@ KEY = crypto.SecretKey(bytes(range(32)))
 CHAIN_ID = bytes(32)
 KIND = "engine/toy/1"
 ME = b"ourselves"
-A, B = b"peer a", b"peer b"
+A, B, C = b"peer a", b"peer b", b"peer c"
 
 
 def message(number: int) -> bytes:
@@ -577,7 +577,7 @@ async def test_what_the_network_brings_becomes_inputs_in_order() -> None:
         for event in (
             PeerConnected(A),
             FrameReceived(A, Lane.BULK, b"frame"),
-            Published("topic", B, b"data"),
+            Published("topic", B, C, b"data"),
             PeerLost(A, "gone"),
         ):
             rig.network.send_in.send_nowait(event)
@@ -585,7 +585,7 @@ async def test_what_the_network_brings_becomes_inputs_in_order() -> None:
     assert [given for _, given in rig.core.told] == [
         fx.PeerUp(A),
         fx.FrameIn(A, b"frame"),
-        fx.TopicIn("topic", B, b"data"),
+        fx.TopicIn("topic", C, b"data"),
         fx.PeerDown(A),
     ]
 

@@ -636,6 +636,20 @@ def test_opening_and_resetting_streams_without_end_is_a_flood_too() -> None:
     assert b.statistics().streams_inbound == 0
 
 
+def test_streams_opened_and_reset_as_fast_as_they_come_are_a_flood() -> None:
+    b = machine(streams_opened_max=5)
+    ids = iter(range(1, 1000, 2))
+    for second in range(3):
+        for id in (next(ids) for _ in range(5)):
+            b.receive(header(WINDOW_UPDATE, SYN, id, 0) + header(WINDOW_UPDATE, RST, id, 0))
+        b.data_to_send()
+        b.tick(float(second))
+    for id in (next(ids) for _ in range(5)):
+        b.receive(header(WINDOW_UPDATE, SYN, id, 0))
+    with pytest.raises(FrameFloodError, match="more than 5 streams opened in a second"):
+        b.receive(header(WINDOW_UPDATE, SYN, next(ids), 0))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -15,6 +15,7 @@ from p2pnode.net.config import RATES
 from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic, _own_pace
 from p2pnode.net.libp2p.streams import encode_varint
 from p2pnode.net.rates import Meter
+from p2pnode.ports import Verdict
 from tests.fuzz.network import network_fuzz
 from tests.unit.net.libp2p.fakes import stream_pair
 
@@ -91,6 +92,50 @@ async def test_an_rpc_of_forgeries_is_not_read_on_after_the_ban(
         await gossip._on_rpc(ID(peer), rpc.SerializeToString())
         assert network._scores.banned(peer, trio.current_time())
         assert gossip.counters.invalid < 100
+
+
+async def test_a_message_of_a_banned_peer_is_dropped_and_costs_its_forwarder_next_to_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        network = fuzz.network
+        gossip = network._gossip
+        (topic,) = gossip._topics
+        forwarder = peer_id_of(SecretKey(bytes(32)).public)
+        key = SecretKey(b"o" * 32)
+        message = _signed(key, topic, b"data")
+        network.penalize(peer_id_of(key.public), 100, "what it published")
+        assert gossip._check(ID(forwarder), message) is None
+        assert network._score(forwarder) == 0.0
+        assert gossip.counters.invalid == 0
+        # Of anybody else the same is judged: it is no frame of transactions.
+        assert gossip._check(ID(forwarder), _signed(SecretKey(b"h" * 32), topic, b"data")) is None
+        assert gossip.counters.invalid == 1
+
+
+async def test_what_is_kept_is_delivered_with_its_origin_and_not_forwarded(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        forwarded: list[bytes] = []
+
+        def forward(_topic: str, _id: bytes, message: bytes, **_: object) -> None:
+            forwarded.append(message)
+
+        monkeypatch.setattr(gossip._router, "forward", forward)
+        (topic,) = gossip._topics
+        name, _ = gossip._topics[topic]
+        forwarder = peer_id_of(SecretKey(bytes(32)).public)
+        for seed, verdict in ((b"k", Verdict.KEEP), (b"a", Verdict.ACCEPT)):
+            gossip._topics[topic] = name, lambda *_, verdict=verdict: verdict
+            key = SecretKey(seed * 32)
+            published = gossip._check(ID(forwarder), _signed(key, topic, b"data"))
+            assert published is not None
+            assert (published.peer, published.origin) == (forwarder, peer_id_of(key.public))
+        assert [rpc_pb2.Message.FromString(m).from_id for m in forwarded] == [
+            peer_id_of(SecretKey(b"a" * 32).public)
+        ]
 
 
 def test_who_forwards_for_many_keeps_within_what_a_peer_allows() -> None:
