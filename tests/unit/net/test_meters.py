@@ -12,6 +12,7 @@ from p2pnode.net.meters import PEERS_MAX, Meters, UnfinishedFramesError
 from p2pnode.net.offences import OFFENCES, Offence
 from p2pnode.net.rates import Rate
 from p2pnode.net.scores import BAN_SCORE, RECOVERY_PER_S
+from p2pnode.ports import Lane
 
 SLOW = {**RATES, "gossip": Rate(1000, 10, burst_s=1)}
 
@@ -19,9 +20,11 @@ SLOW = {**RATES, "gossip": Rate(1000, 10, burst_s=1)}
 class Judge:
     """Writes down what peers are blamed for."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, known: bytes | None = None, **limits: Any) -> None:
         self.blamed: list[tuple[bytes, Offence, float, str]] = []
-        self.meters = Meters(NetworkLimits(**limits), self._blame)
+        self.meters = Meters(
+            NetworkLimits(**limits), self._blame, is_known=lambda peer: known in (None, peer)
+        )
 
     def _blame(self, peer: bytes, offence: Offence, times: float, details: str) -> None:
         self.blamed.append((peer, offence, times, details))
@@ -39,6 +42,17 @@ def test_flooder_is_slowed_and_in_the_end_has_lost_enough_for_a_ban() -> None:
         assert now_s < 20
     assert now_s > 5
     assert {offence for _, offence, _, _ in judge.blamed} == {offences.RATE_EXCESS}
+
+
+def test_what_strangers_may_send_in_bulk_is_less_and_never_blamed() -> None:
+    bulk = f"lane/{Lane.BULK:d}"
+    judge = Judge(known=b"a", rates=SLOW, strangers={bulk: Rate(1000, 10, is_blamed=False)})
+    assert judge.meters.spend(b"a", bulk, 5000, 1, 0) == 0
+    assert judge.meters.spend(b"b", bulk, 5000, 1, 0) == pytest.approx(1)
+    assert judge.meters.spend(b"b", "requests", 5000, 1, 0) == 0
+    for second in range(60):
+        judge.meters.spend(b"b", bulk, 5000, 1, second)
+    assert judge.points == 0
 
 
 def test_peers_and_kinds_of_traffic_have_meters_of_their_own() -> None:
