@@ -8,7 +8,7 @@ from p2pnode.cli.console import Console
 from p2pnode.cli.exit_codes import ExitCode
 from p2pnode.errors import ConfigError
 from p2pnode.net.links.profile import LinkProfile, profile_named
-from testnet.cli.commands import say_effect
+from testnet.cli.nodes import say_effect
 from testnet.cli.request import request
 from testnet.cli.screen import after_links, links_table
 from testnet.folder import Folder, find

@@ -110,7 +110,9 @@ def make_parser() -> Parser:
     _add_links(commands, [shared, name])
     _add_others(commands, [shared, name])
     _add_tui(commands, [shared, name])
-    script = _add(commands, "completion", "commands:completion", "print a shell's script", [shared])
+    script = _add(
+        commands, "completion", "completion:completion", "print a shell's script", [shared]
+    )
     script.add_argument("shell", choices=("bash", "zsh", "fish"))
     commands.add_parser(
         "sim", help="the same nodes in one process, in virtual time", add_help=False
@@ -127,7 +129,7 @@ def _add(commands: Actions, name: str, target: str, help: str, parents: list[Par
 
 
 def _add_up(commands: Actions, shared: Parser) -> None:
-    up = _add(commands, "up", "commands:up", "start a testnet and watch it", [shared])
+    up = _add(commands, "up", "lifetime:up", "start a testnet and watch it", [shared])
     up.add_argument("--name", help="its name; made from the seed by default")
     up.add_argument("--seed", type=natural, help="decides keys and load; random by default")
     up.add_argument("--validators", type=natural, default=4, metavar="N")
@@ -160,7 +162,7 @@ def _add_up(commands: Actions, shared: Parser) -> None:
 
 
 def _add_load(commands: Actions, parents: list[Parser]) -> None:
-    load = _add(commands, "load", "commands:load", "submit transactions at a rate", parents)
+    load = _add(commands, "load", "load:load", "submit transactions at a rate", parents)
     load.add_argument("--rate", type=_rate, metavar="R", help="transactions a second")
     load.add_argument("--trace", metavar="FILE", help="recorded transactions to replay")
     load.add_argument(
@@ -168,7 +170,7 @@ def _add_load(commands: Actions, parents: list[Parser]) -> None:
     )
     load.add_argument("--stop", action="store_true", help="end the load that runs")
     load.add_argument("--detach", action="store_true", help="leave it running and return")
-    fund = _add(commands, "fund", "commands:fund", "send an account money from a faucet", parents)
+    fund = _add(commands, "fund", "load:fund", "send an account money from a faucet", parents)
     fund.add_argument("address", help="the account: 32 bytes in hex")
     fund.add_argument("--amount", type=natural, default=1000)
     fund.add_argument("--asset", type=natural, default=0)
@@ -181,7 +183,7 @@ def _add_nodes(commands: Actions, parents: list[Parser]) -> None:
         ("resume", "let a paused node go on"),
         ("restart", "start a node again on its files and ports"),
     ):
-        command = _add(commands, name, "commands:on_node", help, parents)
+        command = _add(commands, name, "nodes:on_node", help, parents)
         command.add_argument("node", nargs="+", metavar="NODE", help="such as node2, or 2")
         _add_dry_run(command)
         if name == "kill":
@@ -227,10 +229,10 @@ def _add_dry_run(parser: Parser) -> None:
 
 
 def _add_others(commands: Actions, parents: list[Parser]) -> None:
-    down = _add(commands, "down", "commands:down", "end a testnet and remove its files", parents)
+    down = _add(commands, "down", "lifetime:down", "end a testnet and remove its files", parents)
     down.add_argument("--all", action="store_true", help="every testnet in this folder")
     down.add_argument("--keep", action="store_true", help="keep the files")
-    status = _add(commands, "status", "commands:status", "how a testnet is doing", parents)
+    status = _add(commands, "status", "status:status", "how a testnet is doing", parents)
     status.description = (
         "How a testnet is doing. height: the last final block; exec: executed up to it; cert: up to"
         " it a quorum of executors signed the same results, which takes a later block; view: the"
@@ -238,12 +240,12 @@ def _add_others(commands: Actions, parents: list[Parser]) -> None:
     )
     status.add_argument("--watch", action="store_true", help="a line every --interval")
     status.add_argument("--interval", type=_duration, default=2.0, metavar="2s")
-    _add(commands, "explain", "commands:explain", "why nothing is final, in one sentence", parents)
-    logs = _add(commands, "logs", "commands:logs", "what the nodes log", parents)
+    _add(commands, "explain", "status:explain", "why nothing is final, in one sentence", parents)
+    logs = _add(commands, "logs", "logs:logs", "what the nodes log", parents)
     logs.add_argument("--node", action="append", default=[], help="only this node")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
     logs.add_argument("-n", "--lines", type=natural, default=20, help="last lines of each node")
-    wait = _add(commands, "wait", "commands:wait", "wait until something holds", parents)
+    wait = _add(commands, "wait", "status:wait", "wait until something holds", parents)
     wait.add_argument("--height", type=natural, help="all nodes have this height")
     wait.add_argument("--ready", action="store_true", help="all nodes are ready (the default)")
     wait.add_argument("--timeout", type=_duration, default=60.0, metavar="60s")
