@@ -38,7 +38,7 @@ from p2pnode.ports import FrameReceived, Incoming, Lane, PeerConnected, Publishe
 
 CHAIN = hashlib.sha256(b"bench").digest()
 
-AS_FAST_AS_IT_GOES = NetworkLimits(rates=dict.fromkeys(RATES, Rate(1e12, 1e9)))
+AS_FAST_AS_IT_GOES = NetworkLimits(rates=dict.fromkeys(RATES, Rate(1e12, 1e9)), strangers={})
 """A peer is slowed at far less than what is measured here."""
 
 COMPARED: Final = {
