@@ -137,7 +137,9 @@ async def bench_lane(a: Node, b: Node, size_bytes: int, for_s: float, rate: floa
         if rate is None:
             # As many as may be under way without filling the queue.
             while sent - (b.got(FrameReceived) - before) < min(256, (8 << 20) // size_bytes):
-                sent += a.network.send(b.network.peer_id, Lane.BULK, bytes(size_bytes))
+                if not a.network.send(b.network.peer_id, Lane.BULK, bytes(size_bytes)):
+                    break  # its queue is full, or the peer lost: the loop has to turn
+                sent += 1
             await trio.sleep(0.0005)
         else:
             sent += a.network.send(b.network.peer_id, Lane.VOTE, bytes(size_bytes))
