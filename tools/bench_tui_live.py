@@ -33,6 +33,7 @@ import psutil
 
 from p2pnode.client import BlockingClient
 from p2pnode.node.units import parse_duration
+from p2pnode.tui.pace import ASK
 from p2pnode.tui.text import Size
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -230,7 +231,7 @@ class Terminal:
         os.write(self._master, keys.encode())
 
     def take(self) -> None:
-        """Take what comes until nobody has the other end; say what kind it is when asked."""
+        """Take what comes until nobody has the other end; answer what a terminal is asked."""
         while True:
             try:
                 data = os.read(self._master, 1 << 16)
@@ -238,6 +239,7 @@ class Terminal:
                 return
             if b"\x1b[c" in data:
                 self.type("\x1b[?62c")
+            self.type("\x1b[0n" * data.count(ASK.encode()))
             # At the right of the first line, in both TUIs.
             if b"live" in data:
                 self.live.set()
