@@ -38,7 +38,9 @@ from p2pnode.ports import FrameReceived, Incoming, Lane, PeerConnected, Publishe
 
 CHAIN = hashlib.sha256(b"bench").digest()
 
-AS_FAST_AS_IT_GOES = NetworkLimits(rates=dict.fromkeys(RATES, Rate(1e12, 1e9)), strangers={})
+AS_FAST_AS_IT_GOES = NetworkLimits(
+    rates=dict.fromkeys(RATES, Rate(1e12, 1e9)), strangers={}, streams_opened_max=1_000_000
+)
 """A peer is slowed at far less than what is measured here."""
 
 COMPARED: Final = {
@@ -223,7 +225,10 @@ async def raw_pair(own_channel: bool) -> AsyncIterator[RawPair]:
     from multiaddr import Multiaddr
 
     pair = RawPair(None)
-    configs = [NetworkConfig(seed_of(i), CHAIN, own_channel=own_channel) for i in range(2)]
+    configs = [
+        NetworkConfig(seed_of(i), CHAIN, own_channel=own_channel, limits=AS_FAST_AS_IT_GOES)
+        for i in range(2)
+    ]
     (_, dialler), (host, listener) = [make_host(config, pair.on_stream) for config in configs]
     async with background_trio_service(dialler), background_trio_service(listener):
         (address,) = await listen(listener, ["/ip4/127.0.0.1/tcp/0"])

@@ -77,6 +77,9 @@ class NetworkLimits:
     meanwhile."""
     streams_burst_max: int = 200
     """Streams a peer may open at once after silence."""
+    streams_opened_max: int = 400
+    """Streams a peer may open within a second, however soon it resets them; more end its
+    connection, with a ban."""
     windows_bytes_max: int = 32 << 20
     """Windows of all streams of a connection: the most that is held unread of a peer."""
     unfinished_bytes_max: int = 16 << 20

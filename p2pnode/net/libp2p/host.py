@@ -293,7 +293,9 @@ def _make_upgrader(
         streams_max = 2 * config.limits.streams_per_peer_max
         upgrader.muxer_multistream = OwnMuxers(
             MuxerLimits(
-                streams_inbound_max=streams_max, reserved_bytes_max=config.limits.windows_bytes_max
+                streams_inbound_max=streams_max,
+                streams_opened_max=config.limits.streams_opened_max,
+                reserved_bytes_max=config.limits.windows_bytes_max,
             )
         )
     return upgrader
