@@ -10,13 +10,23 @@ from typing import Any
 import pytest
 import structlog
 
-from p2pnode.telemetry.logging import LogOptions, configure, get_logger, json_line, text_line
+from p2pnode.telemetry.logging import (
+    LogOptions,
+    configure,
+    get_logger,
+    json_line,
+    release_libraries,
+    text_line,
+)
 
 
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
     level, noisy = logging.getLogger().level, logging.raiseExceptions
+    library = logging.getLogger("libp2p")
+    propagates = library.propagate
     yield
+    library.propagate = propagates
     configure(LogOptions())
     structlog.reset_defaults()
     logging.getLogger().setLevel(level)
@@ -93,6 +103,8 @@ def test_a_refused_dial_is_no_error_and_other_errors_of_its_logger_are(
     path = tmp_path / "node.jsonl"
     for _ in range(2):
         configure(LogOptions(file=path, level=level))
+    # Another test may have imported libp2p, which keeps its records to itself until this.
+    release_libraries()
     logger = logging.getLogger("libp2p.transport.tcp.tcp")
     logger.error("Failed to open TCP stream: %s", "all attempts to connect failed")
     logger.error("Unexpected error opening TCP stream: %s", "out of descriptors")
