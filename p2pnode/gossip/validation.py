@@ -12,7 +12,11 @@ from enum import IntEnum
 
 from p2pnode import codec
 from p2pnode.gossip.frames import decode_frame
-from p2pnode.types.transaction import MalformedTransactionError, decode_transaction
+from p2pnode.types.transaction import (
+    MalformedTransactionError,
+    Transaction,
+    decode_transaction,
+)
 
 
 class Judgement(IntEnum):
@@ -28,13 +32,14 @@ class Judgement(IntEnum):
     """Deliver, and let others find out for themselves."""
 
 
-def judge_transactions(data: bytes, has_account: Callable[[bytes], bool]) -> Judgement:
+def judge_transactions(data: bytes, is_admissible: Callable[[Transaction], bool]) -> Judgement:
     """Judge a message on a transaction topic.
 
     Args:
         data: The message.
-        has_account: Tells whether an address has an account, or may have one by now. What none of
-            the senders could pay for goes no further: an account costs a fee, a message nothing.
+        is_admissible: Tells whether a transaction could be admitted here, its signature aside, or
+            might by now. A message of which more than half could not goes no further: a fee would
+            be paid for none of it, and a message costs nothing.
     """
     try:
         transactions = [decode_transaction(raw) for raw in decode_frame(data)]
@@ -45,5 +50,5 @@ def judge_transactions(data: bytes, has_account: Callable[[bytes], bool]) -> Jud
         MalformedTransactionError,
     ):
         return Judgement.REJECT
-    is_paid = any(has_account(transaction.sender) for transaction in transactions)
-    return Judgement.ACCEPT if is_paid else Judgement.KEEP
+    admissible = sum(is_admissible(transaction) for transaction in transactions)
+    return Judgement.ACCEPT if 2 * admissible >= len(transactions) else Judgement.KEEP

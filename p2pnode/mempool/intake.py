@@ -33,7 +33,11 @@ FORGERY_POINTS: Final = 10.0
 
 STRANGER_POINTS: Final = 0.25
 """What a transaction costs whose sender has no account: whoever lets it in has looked, and knows of
-an account a moment earlier at most. Two a second heal by themselves."""
+an account a moment earlier at most."""
+
+STRANGERS_COUNTED_MAX: Final = 10
+"""Of one message: a client that uses many accounts at once, a moment after their funding, must not
+cost its entry node more. Five messages of nothing else a second still ban in ten."""
 
 
 class Intake:
@@ -138,7 +142,7 @@ class Intake:
                 self._seen.pop(crypto.sha256(raw), None)
                 strangers += self._account(transaction.sender) == (0, 0)
         if strangers and self._is_current():
-            points = strangers * STRANGER_POINTS
+            points = min(strangers, STRANGERS_COUNTED_MAX) * STRANGER_POINTS
             self._desk.penalize(peer, points, f"{strangers} transactions of no account")
         if not admitted:
             return

@@ -87,6 +87,11 @@ class Pool:
 
     # --- admission -------------------------------------------------------------------------------
 
+    @property
+    def rules(self) -> Rules:
+        """The rules that need no pool."""
+        return self._config.rules
+
     def admit(
         self, now_ns: int, transaction: Transaction, account: tuple[int, int], height: int
     ) -> None:

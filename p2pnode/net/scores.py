@@ -135,6 +135,10 @@ class Scores:
             return BAN_SCORE if now_s < entry.banned_until_s else 0.0
         return min(0.0, entry.score + (now_s - entry.updated_s) * RECOVERY_PER_S)
 
+    def knows(self, peer: PeerId) -> bool:
+        """Tell whether a peer has lost points that are not forgotten."""
+        return peer in self._entries
+
     def banned(self, peer: PeerId, now_s: float) -> bool:
         """Tell whether a peer is refused at the moment."""
         return now_s < self.banned_until_s(peer)

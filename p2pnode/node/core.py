@@ -18,7 +18,7 @@ from p2pnode.availability.shelf import HeldBatch, Shelf
 from p2pnode.consensus.engine import Engine, EngineParameters, Floor
 from p2pnode.consensus.ordering import Ordering
 from p2pnode.consensus.roll import Roll
-from p2pnode.errors import RemoteProtocolError
+from p2pnode.errors import RejectedTransaction, RemoteProtocolError
 from p2pnode.execution.block import Executor, ReadyBatch
 from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.outcomes import Reason, Status
@@ -64,6 +64,7 @@ from p2pnode.types.messages import (
 from p2pnode.types.payload import Block, Payload
 from p2pnode.types.quorum import quorum_of, quorum_of_set
 from p2pnode.types.statement import BatchCertificate, Statement
+from p2pnode.types.transaction import Transaction
 
 SUMMARY_PERIOD_NS: Final = 1_000_000_000
 """Every so often our summary goes to one validator in turn (anti-entropy)."""
@@ -76,13 +77,10 @@ STRANGER_CHECKS_MAX: Final = 256
 """The same for any other peer: an identity costs nothing, a check 70 µs."""
 
 GOSSIP_CHECKS_MAX: Final = 2048
-"""The same for everything published, whoever its origins: names cost nothing. Collators get
+"""The same for all that strangers publish, whoever its origins: names cost nothing. Collators get
 transactions directly, too."""
 
 _GOSSIP: Final = b"gossip"
-
-CURRENT_HEIGHTS_MAX: Final = 8
-"""Blocks that may wait to be executed while the state still counts as new."""
 
 UNORDERED_MAX: Final = 1024
 """Batches remembered that are not ordered yet; lanes have far fewer."""
@@ -341,9 +339,11 @@ class Core:
             raws = decode_transaction_frame(data)
         except RemoteProtocolError:
             return  # the network's validator has judged it, and whoever forwarded it
-        # All origins share one measure: who publishes under ever new names has no more than one.
-        self.desk.cause = _GOSSIP
-        if self.desk.open_checks(_GOSSIP) < GOSSIP_CHECKS_MAX:
+        # Strangers share one measure: who publishes under ever new names has no more than one.
+        stranger = self.chain.validator_of_peer(origin) is None
+        checks_max = GOSSIP_CHECKS_MAX if stranger else OPEN_CHECKS_MAX
+        self.desk.cause = _GOSSIP if stranger else origin
+        if self.desk.open_checks(self.desk.cause) < checks_max:
             self.intake.arrived(origin, raws)
         else:
             self.desk.emit("messages_dropped", peer=origin)
@@ -594,13 +594,21 @@ class Core:
         """Return (final height, executed height)."""
         return self.ordering.height, self.pipeline.height
 
-    def has_account(self, address: bytes) -> bool:
-        """Tell whether an address has an account; yes when our state is too old to tell."""
-        return self._account(address) != (0, 0) or not self._is_current()
+    def is_admissible(self, transaction: Transaction) -> bool:
+        """Tell whether the pool's rules let a transaction in; yes when our state is too old."""
+        if not self._is_current():
+            return True
+        nonce, balance = self._account(transaction.sender)
+        try:
+            self.pool.rules.check(transaction, nonce, balance, self.pipeline.height)
+        except RejectedTransaction:
+            return False
+        return True
 
     def _is_current(self) -> bool:
-        behind = self.ordering.height - self.pipeline.height
-        return not self.catchup.syncing and behind <= CURRENT_HEIGHTS_MAX
+        """Tell whether our state is as new as others'; no if anybody, liars too, is ahead of it."""
+        height = self.pipeline.height
+        return height == self.ordering.height and 0 < self.catchup.best_height <= height + 1
 
     def quorum_rtt_s(self, rtts: Mapping[bytes, float]) -> float | None:
         """Return the round trip to the farthest of the nearest quorum; None when too few are known.

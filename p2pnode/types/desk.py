@@ -108,6 +108,8 @@ class Desk:
         then = self._waiting.pop(given.ticket, None)
         if then is None:
             return
+        # What follows from a peer's message is still its doing.
+        self.cause = cause
         match given:
             case SignedIn(_, signature):
                 then(signature)
@@ -115,6 +117,7 @@ class Desk:
                 then(ok)
             case AnswerIn(_, body):
                 then(body)
+        self.cause = None
 
     # --- plain effects ---------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ AMOUNT_MAX: Final = (1 << 128) - 1
 ACTION_TRANSFER: Final = 1
 """Code of the action `[1, asset, to, amount]`."""
 
-DECODED_MAX: Final = 4096
+DECODED_MAX: Final = 2048
 """Decoded transactions remembered: some seconds' worth."""
 
 _HEAD: Final = bytes.fromhex("d28443a10127a0")

@@ -67,6 +67,9 @@ RETIREMENT_S: Final = 1.0
 
 _FORGIVE_INTERVAL_S: Final = 1.0
 
+_ORIGINS_MAX: Final = 1024
+"""Peers never connected whose published messages cost them score."""
+
 SIMULTANEOUS_S: Final = 5.0
 """Two connections begun within this time were dialled by both sides at once."""
 
@@ -127,6 +130,9 @@ class Libp2pNetwork:
         self._peer_id = peer_id_of(SecretKey(config.seed).public)
         self._traffic = Traffic()
         self._scores = Scores(ban_s=config.ban_s, ban_max_s=config.ban_max_s)
+        self._origins = Scores(
+            ban_s=config.ban_s, ban_max_s=config.ban_max_s, peers_max=_ORIGINS_MAX
+        )
         self._offences = dict.fromkeys(OFFENCE_KINDS, 0)
         self._refusals = {refusal: 0 for refusal in Refusal}
         self._sessions: dict[PeerId, Session] = {}
@@ -291,7 +297,12 @@ class Libp2pNetwork:
 
     def penalize(self, peer: PeerId, points: float, reason: str) -> None:
         self._offences[OTHER_RULES.kind] += 1
-        self._deduct(peer, points, reason)
+        if peer in self._sessions or self._scores.knows(peer):
+            self._deduct(peer, points, reason)
+        elif self._origins.penalize(peer, points, trio.current_time(), reason):
+            # It has published what others forwarded. Names cost nothing there: kept apart, ever new
+            # ones wash away neither scores nor bans of peers that were here.
+            _event("origin_banned", logging.INFO, peer=str(ID(peer)), reason=reason)
 
     def _blame(self, peer: PeerId, offence: Offence, times: float, details: str) -> None:
         """Lower a score for an offence of the table."""
@@ -320,7 +331,8 @@ class Libp2pNetwork:
             self._nursery.start_soon(abort, session.connection)
 
     def _score(self, peer: PeerId) -> float:
-        return self._scores.score(peer, trio.current_time())
+        now_s = trio.current_time()
+        return min(self._scores.score(peer, now_s), self._origins.score(peer, now_s))
 
     def _count_refusal(self, refusal: Refusal) -> None:
         self._refusals[refusal] += 1
@@ -487,7 +499,7 @@ class Libp2pNetwork:
     def _refusal(self, connection: Any, peer: PeerId) -> Refusal | None:
         """Judge a connection whose peer is known now."""
         now_s = trio.current_time()
-        if peer == self._peer_id or self._scores.banned(peer, now_s):
+        if peer == self._peer_id or self._score(peer) <= BAN_SCORE:
             return Refusal.BANNED
         if connection.direction != Direction.INBOUND:
             return None if self._admission.allows(peer) else Refusal.NOT_ALLOWED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ def test_kill_a_node(place: Path) -> None:
     assert "Healing the last cut brings 4 of 4 together" in said
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_send_a_transaction(place: Path) -> None:
     said = run(place, commands_of("4-transaction.md"))
     assert said.count("certified at height") >= 3

@@ -258,7 +258,7 @@ def test_transactions_of_no_account_cost_little_each_and_a_flood_of_them_a_ban()
     at.accounts[sender] = (0, 0)
     at.intake.arrived(STRANGER, raws)
     (penalty,) = at.bench.take(Penalize)
-    assert (penalty.peer, penalty.points) == (STRANGER, pytest.approx(10.0))
+    assert (penalty.peer, penalty.points) == (STRANGER, pytest.approx(2.5))
     assert penalty.reason == "40 transactions of no account"
     # Who is behind can't tell; who has an account may have become poor on the way.
     at.is_current = False

@@ -59,9 +59,12 @@ async def test_empty_rpcs_are_paced_one_by_one(autojump_clock: trio.testing.Mock
         assert burst <= count <= burst + rate.messages_per_s
 
 
-def _signed(key: SecretKey, topic: str, data: bytes) -> rpc_pb2.Message:
+def _signed(key: SecretKey, topic: str, data: bytes, number: int = 0) -> rpc_pb2.Message:
     message = rpc_pb2.Message(
-        data=data, topicIDs=[topic], from_id=peer_id_of(key.public), seqno=bytes(8)
+        data=data,
+        topicIDs=[topic],
+        from_id=peer_id_of(key.public),
+        seqno=number.to_bytes(8, "big"),
     )
     message.signature = key.sign(b"libp2p-pubsub:" + message.SerializeToString())
     return message
@@ -94,23 +97,42 @@ async def test_an_rpc_of_forgeries_is_not_read_on_after_the_ban(
         assert gossip.counters.invalid < 100
 
 
-async def test_a_message_of_a_banned_peer_is_dropped_and_costs_its_forwarder_next_to_nothing(
+async def test_messages_of_a_banned_peer_are_dropped_and_cost_their_forwarders_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    """Who had itself banned by one node could otherwise have it ban all others."""
     async with network_fuzz(1) as fuzz:
         network = fuzz.network
         gossip = network._gossip
         (topic,) = gossip._topics
         forwarder = peer_id_of(SecretKey(bytes(32)).public)
         key = SecretKey(b"o" * 32)
-        message = _signed(key, topic, b"data")
         network.penalize(peer_id_of(key.public), 100, "what it published")
-        assert gossip._check(ID(forwarder), message) is None
+        for number in range(10_000):
+            message = _signed(key, topic, b"%d" % number, number)
+            assert gossip._check(ID(forwarder), message) is None
         assert network._score(forwarder) == 0.0
-        assert gossip.counters.invalid == 0
+        assert gossip._check(ID(forwarder), message) is None
+        assert gossip.counters.duplicates == 1
         # Of anybody else the same is judged: it is no frame of transactions.
         assert gossip._check(ID(forwarder), _signed(SecretKey(b"h" * 32), topic, b"data")) is None
-        assert gossip.counters.invalid == 1
+        assert network._score(forwarder) < 0.0
+
+
+async def test_ever_new_origins_wash_away_neither_scores_nor_bans(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        network = fuzz.network
+        banned, seen = (peer_id_of(SecretKey(bytes([n]) * 32).public) for n in (1, 2))
+        network._scores.penalize(banned, 100, trio.current_time(), "a flood")
+        network._scores.penalize(seen, 50, trio.current_time(), "half a flood")
+        for number in range(20_000):
+            network.penalize(b"origin %d" % number, 100, "forgeries")
+        assert network._score(banned) == -100.0
+        assert network._score(seen) == -50.0
+        assert network._score(b"origin 19999") == -100.0
+        assert len(network.banned()) == 1
 
 
 async def test_what_is_kept_is_delivered_with_its_origin_and_not_forwarded(
