@@ -309,7 +309,7 @@ class Cluster:
 
     def publish(self, sender: Shell, topic: str, data: bytes) -> None:
         """Spread a message: everybody gets it from the next of the ring, not from its origin."""
-        if judge_transactions(data, lambda _: True) is not Judgement.ACCEPT:
+        if judge_transactions(data, len) is not Judgement.ACCEPT:
             return
         count = len(self.shells)
         for step in range(1, count):

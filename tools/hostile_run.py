@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,14 +89,14 @@ def run(name: str, for_s: float, arguments: argparse.Namespace, *, hostile: bool
     stranger = None
     try:
         manifest = until_ready(folder, testnet)
-        seen["memory"].append(memory(manifest))
+        seen["memory"].append(of_each(manifest, memory_mib))
         if hostile:
             stranger = start_stranger(manifest, for_s, arguments)
         deadline = time.monotonic() + for_s
         while testnet.poll() is None and time.monotonic() < deadline - 1:
             time.sleep(5.0)
-            seen["memory"].append(memory(manifest))
-            seen["cpu"].append(cpu_s(manifest))
+            seen["memory"].append(of_each(manifest, memory_mib))
+            seen["cpu"].append(of_each(manifest, cpu_s))
             print(f"  MiB {seen['memory'][-1]}  CPU s {seen['cpu'][-1]}", flush=True)
         if stranger is not None:
             stranger.terminate()
@@ -127,27 +127,26 @@ def until_ready(folder: Folder, testnet: subprocess.Popen[str]) -> Manifest:
     raise SystemExit("the testnet did not become ready")
 
 
-def memory(manifest: Manifest) -> dict[str, int]:
-    """Return the resident memory of each node in MiB."""
+def of_each(manifest: Manifest, measure: Callable[[psutil.Process], float]) -> dict[str, float]:
+    """Return what each node's process uses, 0 of one that has ended."""
     found = {}
     for node in manifest.nodes:
         try:
-            found[node.name] = psutil.Process(node.pid).memory_info().rss >> 20
+            found[node.name] = measure(psutil.Process(node.pid))
         except psutil.Error:
             found[node.name] = 0
     return found
 
 
-def cpu_s(manifest: Manifest) -> dict[str, float]:
-    """Return the CPU seconds each node has used since it began."""
-    found = {}
-    for node in manifest.nodes:
-        try:
-            times = psutil.Process(node.pid).cpu_times()
-            found[node.name] = round(times.user + times.system, 1)
-        except psutil.Error:
-            found[node.name] = 0.0
-    return found
+def memory_mib(process: psutil.Process) -> int:
+    """Return the resident memory, MiB."""
+    return int(process.memory_info().rss) >> 20
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU seconds used since the process began."""
+    times = process.cpu_times()
+    return round(times.user + times.system, 1)
 
 
 def start_stranger(

@@ -7,7 +7,7 @@ stale nonce is nobody's fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 from p2pnode import codec
@@ -32,14 +32,16 @@ class Judgement(IntEnum):
     """Deliver, and let others find out for themselves."""
 
 
-def judge_transactions(data: bytes, is_admissible: Callable[[Transaction], bool]) -> Judgement:
+def judge_transactions(
+    data: bytes, count_admissible: Callable[[Sequence[Transaction]], int]
+) -> Judgement:
     """Judge a message on a transaction topic.
 
     Args:
         data: The message.
-        is_admissible: Tells whether a transaction could be admitted here, its signature aside, or
-            might by now. A message of which more than half could not goes no further: a fee would
-            be paid for none of it, and a message costs nothing.
+        count_admissible: Tells how many of some transactions could be admitted here, their
+            signatures aside. A message of which more than half could not goes no further: nobody
+            would pay a fee for most of it, and a message costs nothing.
     """
     try:
         transactions = [decode_transaction(raw) for raw in decode_frame(data)]
@@ -50,5 +52,8 @@ def judge_transactions(data: bytes, is_admissible: Callable[[Transaction], bool]
         MalformedTransactionError,
     ):
         return Judgement.REJECT
-    admissible = sum(is_admissible(transaction) for transaction in transactions)
-    return Judgement.ACCEPT if 2 * admissible >= len(transactions) else Judgement.KEEP
+    return (
+        Judgement.ACCEPT
+        if 2 * count_admissible(transactions) >= len(transactions)
+        else Judgement.KEEP
+    )

@@ -30,7 +30,6 @@ CHECKED_AT_ONCE_MAX: Final = 128
 FORGERY_POINTS: Final = 10.0
 """What a transaction with a bad signature costs: who is the first to send it on has checked it."""
 
-
 STRANGER_POINTS: Final = 0.25
 """What a transaction costs whose sender has no account: whoever lets it in has looked, and knows of
 an account a moment earlier at most."""
@@ -159,6 +158,20 @@ class Intake:
                 self.arrived(peer, rest)
 
         self._desk.verify([_check(t) for t in admitted], verified)
+
+    def count_admissible(self, transactions: Sequence[Transaction]) -> int:
+        """Return how many the pool's rules let in; all when our state is too old to tell."""
+        if not self._is_current():
+            return len(transactions)
+        height = self._heights()[1]
+        return sum(self._obeys(transaction, height) for transaction in transactions)
+
+    def _obeys(self, transaction: Transaction, height: int) -> bool:
+        try:
+            self._pool.rules.check(transaction, *self._account(transaction.sender), height)
+        except RejectedTransaction:
+            return False
+        return True
 
     def verified_before(self, transaction: Transaction) -> bool:
         """Tell whether this very envelope's signature was checked on its way into the pool."""

@@ -18,7 +18,7 @@ from p2pnode.availability.shelf import HeldBatch, Shelf
 from p2pnode.consensus.engine import Engine, EngineParameters, Floor
 from p2pnode.consensus.ordering import Ordering
 from p2pnode.consensus.roll import Roll
-from p2pnode.errors import RejectedTransaction, RemoteProtocolError
+from p2pnode.errors import RemoteProtocolError
 from p2pnode.execution.block import Executor, ReadyBatch
 from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.outcomes import Reason, Status
@@ -64,7 +64,6 @@ from p2pnode.types.messages import (
 from p2pnode.types.payload import Block, Payload
 from p2pnode.types.quorum import quorum_of, quorum_of_set
 from p2pnode.types.statement import BatchCertificate, Statement
-from p2pnode.types.transaction import Transaction
 
 SUMMARY_PERIOD_NS: Final = 1_000_000_000
 """Every so often our summary goes to one validator in turn (anti-entropy)."""
@@ -593,17 +592,6 @@ class Core:
     def heights(self) -> tuple[int, int]:
         """Return (final height, executed height)."""
         return self.ordering.height, self.pipeline.height
-
-    def is_admissible(self, transaction: Transaction) -> bool:
-        """Tell whether the pool's rules let a transaction in; yes when our state is too old."""
-        if not self._is_current():
-            return True
-        nonce, balance = self._account(transaction.sender)
-        try:
-            self.pool.rules.check(transaction, nonce, balance, self.pipeline.height)
-        except RejectedTransaction:
-            return False
-        return True
 
     def _is_current(self) -> bool:
         """Tell whether our state is as new as others'; no if anybody, liars too, is ahead of it."""

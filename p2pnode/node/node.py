@@ -212,7 +212,7 @@ class Node:
                 subscriber.close()
 
     def _judge(self, peer: PeerId, data: bytes) -> Verdict:
-        return Verdict(int(judge_transactions(data, self.core.is_admissible)))
+        return Verdict(int(judge_transactions(data, self.core.intake.count_admissible)))
 
     def _current_epoch(self) -> int:
         return self.core.ordering.host.epoch.number

@@ -58,8 +58,9 @@ def windows(started_ms: int, times_ms: Iterable[tuple[int, int]]) -> tuple[Windo
     for at_s, took_s in times:
         found.setdefault(at_s // width_s * width_s, []).append(took_s)
     return tuple(
-        Window(from_s, len(took), *(round(percentile(sorted(took), p), 4) for p in (50, 99)))
+        Window(from_s, len(took), both.p50, both.p99)
         for from_s, took in sorted(found.items())
+        if (both := percentiles(took)) is not None
     )
 
 

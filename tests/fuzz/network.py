@@ -485,7 +485,7 @@ async def network_fuzz(
 
 
 def _judge(_peer: bytes, data: bytes) -> Verdict:
-    return Verdict(int(judge_transactions(data, lambda _: True)))
+    return Verdict(int(judge_transactions(data, len)))
 
 
 _CLUSTERS: list[tuple[Cluster, list[bytes], list[bytes]]] = []

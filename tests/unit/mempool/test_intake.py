@@ -269,6 +269,18 @@ def test_transactions_of_no_account_cost_little_each_and_a_flood_of_them_a_ban()
     assert at.bench.take(Penalize) == []
 
 
+def test_how_many_could_be_admitted_is_told_by_the_rules_unless_our_state_is_old() -> None:
+    at = Desk()
+    found = [decode_transaction(transaction(at.chain, nonce=nonce).raw) for nonce in range(4)]
+    assert at.intake.count_admissible(found) == 4
+    at.accounts[crypto.address_of(USERS[0].public)] = (3, RICH)
+    assert at.intake.count_admissible(found) == 1
+    at.accounts[crypto.address_of(USERS[0].public)] = (0, 0)
+    assert at.intake.count_admissible(found) == 0
+    at.is_current = False
+    assert at.intake.count_admissible(found) == 4
+
+
 def test_rubbish_costs_the_sender_and_what_came_before_it_is_still_checked() -> None:
     at = Desk()
     victim = transaction(at.chain)

@@ -15,6 +15,7 @@ from p2pnode.types.effects import Lane
 from p2pnode.types.messages import (
     EngineItem,
     Statements,
+    Summary,
     Transactions,
     decode_frame,
     encode_message,
@@ -29,6 +30,7 @@ from p2pnode.types.statement import (
     SignerList,
     decode_statement,
 )
+from p2pnode.types.transaction import Transfer, sign_transaction
 from tests.cluster import STRANGER, Cluster, S, Shell
 
 HOSTILE = 3
@@ -149,6 +151,30 @@ def test_a_published_forgery_costs_who_published_it() -> None:
     assert cluster.shells[0].submit(good) == (None,)
     cluster.run(5 * S)
     assert good.id in cluster.executed
+
+
+def test_no_account_is_blamed_only_while_nobody_says_it_is_ahead() -> None:
+    cluster = Cluster()
+    assert cluster.finalizes()
+    cluster.run(3 * S)
+    node, ahead = cluster.shells[0], cluster.shells[1]
+
+    def publish(nonce: int) -> None:
+        unfunded = sign_transaction(
+            crypto.SecretKey(b"u" * 32),
+            cluster.chain.id,
+            nonce=nonce,
+            last_valid_height=100,
+            fee_limit=1000,
+            actions=(Transfer(0, bytes(32), 1),),
+        )
+        node.input(fx.TopicIn(cluster.topic, STRANGER, encode_frame([unfunded.raw])))
+
+    publish(0)
+    assert [p.points for p in cluster.blamed(STRANGER)] == [0.25]
+    node.frame(ahead.peer, Summary(0, node.height + 2, b""))
+    publish(1)
+    assert len(cluster.blamed(STRANGER)) == 1
 
 
 def test_a_published_message_that_is_no_frame_raises_nothing() -> None:
