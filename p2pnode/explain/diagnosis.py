@@ -132,7 +132,9 @@ class _Diagnostician:
         syncing = [s for s in self._statuses if s.syncing]
         if len(syncing) == len(self._statuses):
             return self._syncing(syncing, Severity.STALLED)
-        return self._slow() or self._unavailable() or self._stalled(Kind.STALLED, ())
+        # Three of four may be a quorum for an engine that waits for the fourth all the same.
+        down = [m for m in self._net.members if m.down]
+        return self._slow() or self._unavailable() or self._stalled(Kind.STALLED, down)
 
     def _slow(self) -> Diagnosis | None:
         """Late proposals in the newest views, as anybody saw them."""
@@ -328,12 +330,19 @@ class _Diagnostician:
         votes, lacking = self._votes()
         # A cause whose vote came before it failed is a cause all the same.
         lacking = sorted({m.index: m for m in (*lacking, *members)}.values(), key=lambda m: m.index)
+        missing = self._missing(lacking)
+        # Where some have a reason, or are the cause, the others may only wait for them.
+        causes = _names(members)
+        told = tuple(m for m in missing if m.reason or m.name in causes)
+        if not told and len(missing) < len(self._net.members):
+            told = missing
         return self._made(
             kind,
             Severity.STALLED,
             names or _names(members),
             detail=detail,
-            missing=self._missing(lacking),
+            missing=told,
+            unvoted_count=len(missing) - len(told) if told else 0,
             groups=groups,
             votes=votes,
         )
@@ -346,6 +355,7 @@ class _Diagnostician:
         *,
         detail: str = "",
         missing: tuple[Missing, ...] = (),
+        unvoted_count: int = 0,
         groups: tuple[tuple[str, ...], ...] = (),
         votes: Votes | None = None,
     ) -> Diagnosis:
@@ -359,6 +369,7 @@ class _Diagnostician:
             final_age_s=self._age_s,
             votes=votes,
             missing=missing,
+            unvoted_count=unvoted_count,
             skip=self._skip() if severity is Severity.STALLED else None,
             groups=groups,
             detail=detail,

@@ -148,6 +148,8 @@ class Diagnosis:
     """Since the newest block became final; None when none did since the start."""
     votes: Votes | None = None
     missing: tuple[Missing, ...] = ()
+    unvoted_count: int = 0
+    """Validators besides them that have not voted, for no reason of their own."""
     skip: Skip | None = None
     groups: tuple[tuple[str, ...], ...] = ()
     """Of a partition, the largest first."""

@@ -16,9 +16,9 @@ def sentence(found: Diagnosis) -> str:
     if found.kind is Kind.UNKNOWN:
         whom = listed(found.nodes)
         return (
-            f"nothing is known: {whom} {_verb(found.nodes, 'answer')} not"
+            f"nothing is known: {whom} {_do(found.nodes)} not answer"
             if whom
-            else ("nothing is known: no node was asked")
+            else "nothing is known: no node was asked"
         )
     if found.severity is Severity.STALLED:
         return _stalled(found)
@@ -35,6 +35,9 @@ def _stalled(found: Diagnosis) -> str:
     parts = [f"height {found.height}, view {found.view}: {_votes(found)}"]
     if found.missing:
         parts.append(f"missing {_missing(found.missing)}")
+    if found.unvoted_count:
+        more = found.unvoted_count
+        parts.append(f"{more} more {'has' if more == 1 else 'have'} not voted")
     cause = _cause(found)
     if cause:
         parts.append(cause)
@@ -129,6 +132,8 @@ def next_step(found: Diagnosis) -> str:
             return f"look at the log of {who}"
         case Kind.CLOCK:
             return f"set the clock of {who}: sudo timedatectl set-ntp true"
+        case Kind.STALLED if found.nodes:
+            return f"start {who} again"
         case Kind.STALLED:
             return "look at the logs for engine_timeout and payload_refused"
 
@@ -170,6 +175,10 @@ def _verb(names: Sequence[str], verb: str) -> str:
 
 def _be(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
+
+
+def _do(names: Sequence[str]) -> str:
+    return "does" if len(names) == 1 else "do"
 
 
 def _it(names: Sequence[str]) -> str:

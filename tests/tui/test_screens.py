@@ -70,7 +70,7 @@ def test_each_screen_looks_as_its_picture(name: str, size: Size) -> None:
         ("help", ("1", "?")),
         ("peer", ("3", "down", "down", "enter")),
         ("filter", ("3", "/", "n", "o", "d", "e", "2")),
-        ("search", ("7", "/", "d", "i", "s", "k", "enter")),
+        ("search", ("7", "/", "f", "r", "a", "m", "e", "enter")),
         ("record", ("7", "k", "k", "enter")),
         ("shard", ("5", "down", "enter")),
         ("paused", ("1", "p")),
@@ -129,6 +129,16 @@ def test_what_is_wrong_is_said_on_every_screen() -> None:
             text = " ".join(text_of(view(on("partitioned", screen), size), size).split())
             assert "missing node2 (unreachable for 14 s), node5" in text
             assert "look at node2, node5, node6" in text
+
+
+def test_a_healthy_node_shows_no_error_on_any_screen() -> None:
+    for screen in ScreenName:
+        text = text_of(view(on("healthy", screen), Size(120, 40)), Size(120, 40))
+        assert "ERROR" not in text
+        assert "✗ " not in text.replace("✗ skipped", "")
+    assert "ERROR storage_failed" in text_of(
+        view(on("stalled", ScreenName.LOG), Size(120, 40)), Size(120, 40)
+    )
 
 
 def test_a_full_disk_is_named_with_what_to_do() -> None:

@@ -265,11 +265,8 @@ def log_records() -> tuple[LogRecord, ...]:
             },
         )
         if number % 17 == 0:
-            level, event = "warning", "peer_penalised"
-            fields = {"peer": peer_of(3), "reason": "frame too old", "score": -12.5}
-        if number % 29 == 0:
-            level, event = "error", "disk_slow"
-            fields = {"sync_ms": 812, "path": "/var/lib/p2pnode/signed.wal"}
+            event = "peer_penalised"
+            fields = {"peer": peer_of(3), "points": 10.0, "reason": "frame too old"}
         if number % 11 == 0:
             level, event, fields = "debug", "engine_timeout", {"view": height + 70}
         found.append(
@@ -278,6 +275,15 @@ def log_records() -> tuple[LogRecord, ...]:
             )
         )
     return tuple(found)
+
+
+def trouble(event: str, level: str, **fields: object) -> LogCame:
+    """Return one more record, after the others."""
+    number = len(log_records()) + 1
+    record = LogRecord(
+        number, BEGIN_MS + number * 251, level, "node", event, {"node": "node0", **fields}
+    )
+    return LogCame((record,))
 
 
 def watched(last_s: int = SECONDS) -> Model:
@@ -358,6 +364,9 @@ def stalled() -> Model:
         timer_left_s=None,
         votes=(VoteCount("notarize", (1, 2, 4), 3),),
         waiting="payload 3f2a91c0… of node4",
+    )
+    model, _ = update(
+        model, trouble("storage_failed", "error", reason="signed.wal: No space left on device")
     )
     device = replace(
         status.device,

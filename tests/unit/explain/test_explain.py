@@ -40,7 +40,9 @@ def late(view: int, proposer: int, late_ms: int) -> ViewRow:
 def test_nothing_is_known_when_nobody_answers() -> None:
     found = explain(Situation((NodeFacts("node0", condition=Condition.SILENT),)))
     assert (found.kind, found.severity) == (Kind.UNKNOWN, Severity.STALLED)
-    assert found.sentence == "nothing is known: node0 answers not"
+    assert found.sentence == "nothing is known: node0 does not answer"
+    both = explain(Situation(tuple(NodeFacts(n, condition=Condition.SILENT) for n in "ab")))
+    assert both.sentence == "nothing is known: a, b do not answer"
     assert explain(Situation()).sentence == "nothing is known: no node was asked"
     assert explain_node(None).kind is Kind.UNKNOWN
 
@@ -77,6 +79,35 @@ def test_the_sentence_names_votes_who_is_missing_why_and_the_skipped_view() -> N
         " node5 (killed 40 s ago), node6 (2 views behind); "
     )
     assert "because the proposal of node1 came 310 ms after the timer" in found.sentence
+
+
+def test_where_nobody_votes_only_those_with_a_reason_are_named_and_the_rest_counted() -> None:
+    dead = NodeFacts("node2", condition=Condition.KILLED, since_s=8.0, validator=2)
+    found = among(stalled(0), stalled(1), stalled(3), dead=(dead,))
+    assert found.sentence == (
+        "height 812, view 3: no votes, 3 of 4 needed; missing node2 (killed 8 s ago);"
+        " 3 more have not voted; nothing final for 20.0 s"
+    )
+    assert (found.nodes, found.next_step) == (("node2",), "start node2 again")
+    behind = among(stalled(0), stalled(1, view=1), stalled(2), stalled(3))
+    assert "missing node1 (2 views behind); 3 more have not voted" in behind.sentence
+
+
+def test_one_that_waits_beside_the_cause_is_counted_in_the_singular() -> None:
+    dead = tuple(
+        NodeFacts(f"node{i}", condition=Condition.KILLED, since_s=8.0, validator=i) for i in (2, 3)
+    )
+    votes = (VoteCount("nullify", (0,), 1),)
+    found = among(stalled(0, votes=votes), stalled(1), dead=dead)
+    assert "node3 (killed 8 s ago); 1 more has not voted" in found.sentence
+
+
+def test_names_are_told_without_a_reason_only_where_others_voted() -> None:
+    votes = (VoteCount("notarize", (0, 1), 2),)
+    some = among(*(stalled(i, votes=votes) for i in range(4)))
+    assert "2 of 3 votes; missing node2, node3; nothing final" in some.sentence
+    nobody = among(*(stalled(i) for i in range(4)))
+    assert "no votes, 3 of 4 needed; nothing final" in nobody.sentence
 
 
 def test_too_few_validators_alive_are_named_with_what_became_of_them() -> None:
