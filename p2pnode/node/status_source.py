@@ -1,4 +1,4 @@
-"""Where a node's status comes from: its parts, made from what the core knows at the moment.
+"""Where a node's status comes from: what its core, shell and network know at the moment.
 
 Asked several times a second by surfaces, so nothing here looks at every account or transaction.
 """
@@ -6,26 +6,36 @@ Asked several times a second by surfaces, so nothing here looks at every account
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
+from p2pnode import __version__
 from p2pnode.consensus.standing import Whereabouts
 from p2pnode.execution.executor import ShardExecutor
 from p2pnode.execution.ranges import genesis_layout
+from p2pnode.keys.safesigner import SafeSigner
 from p2pnode.node.clocks import Clocks
 from p2pnode.node.core import Core
+from p2pnode.node.history import BlockHistory
 from p2pnode.node.peer_ids import peer_id_text
+from p2pnode.node.runtime import Shell
 from p2pnode.node.status import (
     AvailabilityStatus,
     ConsensusStatus,
+    DeviceStatus,
     MempoolStatus,
+    NodeStatus,
     ShardStatus,
     ValidatorSeen,
 )
+from p2pnode.ports import Clock, Network
 from p2pnode.sync.fetcher import PAYLOAD
-from p2pnode.types.genesis import SYSTEM_UID
+from p2pnode.types.genesis import FIRST_UID, SYSTEM_UID
 
 NS_PER_S: Final = 1_000_000_000
+
+BEHIND_MAX: Final = 8
+"""Blocks that may wait to be executed while a node is ready."""
 
 
 class Names:
@@ -50,6 +60,122 @@ class Names:
         if index < len(self._validators):
             return self._validators[index]
         return f"validator {index}"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSource:
+    """Makes the status of a node from its parts."""
+
+    name: str
+    """What people call the node."""
+    core: Core
+    shell: Shell
+    network: Network
+    clock: Clock
+    """The clock that the core's inputs are stamped with."""
+    history: BlockHistory
+    names: Names
+    signer: SafeSigner | None
+
+    def status(self) -> NodeStatus:
+        """Return the node at this moment."""
+        core, network = self.core, self.network.statistics()
+        ordering, pipeline = core.ordering.statistics(), core.pipeline.statistics()
+        host = core.ordering.host.statistics()
+        peers = self.network.peers()
+        reasons = self._not_ready()
+        uid = FIRST_UID
+        last_ns = self.history.last_block_ns()
+        now_ns = self.clock.now_ns()
+        index = core.identity.index
+        shell, error = self.shell.statistics(), self.shell.storage_error
+        return NodeStatus(
+            name=self.name,
+            chain=core.chain.id.hex(),
+            chain_name=core.chain.genesis.name,
+            engine=core.chain.genesis.engine,
+            scheme=core.chain.genesis.scheme,
+            roles=("validator", "executor") if index is not None else (),
+            version=__version__,
+            height=ordering.height,
+            finalized_height=ordering.height,
+            executed_height=pipeline.executed_height,
+            certified_height=core.ordering.pool.certified_height(uid),
+            view=host.view[-1] if host.view else 0,
+            epoch=host.epoch,
+            proposer=host.proposer,
+            proposer_name="" if host.proposer is None else self.names.of(host.proposer),
+            state_roots=dict(self.history.roots),
+            peers_count=len(peers),
+            peers_in_count=sum(p.inbound for p in peers),
+            mempool=mempool_status(core),
+            syncing=core.catchup.syncing,
+            ready=not reasons,
+            not_ready_reasons=reasons,
+            observing=self._observing(),
+            last_block_age_s=None if last_ns is None else (now_ns - last_ns) / NS_PER_S,
+            bytes_sent=network.bytes_sent,
+            bytes_received=network.bytes_received,
+            best_height=max(ordering.height, core.catchup.best_height),
+            consensus=consensus_status(
+                core, now_ns, dict.fromkeys(p.peer for p in peers), self.names, self.history.clocks
+            ),
+            device=DeviceStatus(storage_error="" if error is None else str(error)),
+            availability=availability_status(core),
+            shard_rows=shard_rows(core),
+            counters={
+                "views_entered": host.views_entered,
+                "views_skipped": host.views_skipped,
+                "transactions_executed": pipeline.transactions_executed,
+                "transactions_failed": pipeline.transactions_failed,
+                "transactions_skipped": pipeline.transactions_skipped,
+                "batches_executed": pipeline.batches_executed,
+                "batches_void": pipeline.batches_void,
+                "payloads_refused": ordering.payloads_refused,
+                "drafts_signed": host.drafts_signed,
+                "signatures_refused": shell.signatures_refused,
+                "items_invalid": host.items_invalid,
+                "log_syncs": shell.syncs_count,
+                "inputs": shell.inputs_count,
+                "frames_sent": network.frames_sent,
+                "frames_received": network.frames_received,
+                "frames_dropped": network.frames_dropped,
+                "messages_published": network.messages_published,
+                "messages_received": network.messages_received,
+                "consensus_p50_ms": self.history.finality_ms.percentile(50) or 0,
+                "consensus_p99_ms": self.history.finality_ms.percentile(99) or 0,
+            },
+        )
+
+    def _observing(self) -> bool:
+        until = None if self.signer is None else self.signer.observing_until_epoch
+        return until is not None and self.core.ordering.host.epoch.number <= until
+
+    def _not_ready(self) -> tuple[str, ...]:
+        reasons: list[str] = []
+        core = self.core
+        if self.shell.storage_error is not None:
+            reasons.append(f"the disk refuses writes: {self.shell.storage_error}")
+        if core.catchup.syncing:
+            reasons.append(
+                f"syncing: at height {core.ordering.height}, others at {core.catchup.best_height}"
+            )
+        behind = core.ordering.height - core.pipeline.height
+        if behind > BEHIND_MAX:
+            reasons.append(f"executing: {behind} blocks wait for their batches")
+        validators = core.chain.validators_of(core.ordering.host.epoch.number)
+        connected = dict.fromkeys(p.peer for p in self.network.peers())
+        total = sum(v.power for v in validators)
+        reached = sum(
+            v.power
+            for i, v in enumerate(validators)
+            if i == core.identity.index or v.peer_id in connected
+        )
+        if 3 * reached <= 2 * total:
+            reasons.append(
+                f"validators of power {reached} of {total} reached, more than 2/3 needed"
+            )
+        return tuple(reasons)
 
 
 def consensus_status(

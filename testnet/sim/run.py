@@ -19,7 +19,8 @@ import trio
 from p2pnode.errors import P2PNodeError
 from p2pnode.execution.pipeline import ExecutedBlock
 from p2pnode.net.links.profile import LinkProfile
-from p2pnode.node.node import Node, SeenBlock
+from p2pnode.node.history import SeenBlock
+from p2pnode.node.node import Node
 from p2pnode.ports import Lane
 from p2pnode.telemetry.percentile import percentile
 from p2pnode.types.effects import Emit
