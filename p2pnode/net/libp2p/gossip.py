@@ -27,7 +27,8 @@ from p2pnode.crypto import SecretKey, peer_id_of, verify
 from p2pnode.errors import LocalProtocolError, RemoteProtocolError
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.framing import OwnFrameTooLargeError
-from p2pnode.net.libp2p.router import LeanRouter, OutQueue, PubsubState, SeenIds
+from p2pnode.net.libp2p.out_queue import OutQueue
+from p2pnode.net.libp2p.router import LeanRouter, PubsubState, SeenIds
 from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
 from p2pnode.net.meters import Meters
 from p2pnode.net.offences import BROKEN_PROMISE, INVALID_MESSAGE, JUNK_SUBSCRIPTION, Offence
@@ -163,9 +164,7 @@ class Gossip:
         message.signature = self._key.sign(_SIGNING_PREFIX + message.SerializeToString())
         message_id = message.from_id + message.seqno
         self._state.seen_messages.add(message_id)
-        self._router.forward(
-            message.topicIDs[0], message_id, message.SerializeToString(), exclude=(), own=True
-        )
+        self._router.forward(message.topicIDs[0], message_id, message.SerializeToString())
         self.counters.published += 1
 
     # --- tasks ------------------------------------------------------------
@@ -201,7 +200,7 @@ class Gossip:
         for topic in self._topics:
             hello.subscriptions.add(subscribe=True, topicid=topic)
         encoded = hello.SerializeToString()
-        queue.push(encode_varint(len(encoded)) + encoded)
+        queue.push_control(encode_varint(len(encoded)) + encoded)
         self._state.peers[peer] = stream
         self._state.queues[peer] = queue
         self._router.add_peer(peer, PROTOCOL_ID_V11)
@@ -364,8 +363,8 @@ class Gossip:
                 topics[0],
                 message_id,
                 encoded,
+                source=peer,
                 exclude=(forwarder, ID(message.from_id)),
-                own=False,
             )
         counters.received += 1
         return Published(topic, peer, message.from_id, message.data)

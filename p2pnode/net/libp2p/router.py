@@ -22,8 +22,10 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 
+from p2pnode.net.libp2p.out_queue import OWN, OutQueue
 from p2pnode.net.libp2p.streams import encode_varint
 from p2pnode.net.promises import Promises
+from p2pnode.ports import PeerId
 
 _log = logging.getLogger("p2pnode.net")
 
@@ -40,7 +42,6 @@ _RETRANSMISSIONS_MAX: Final = 3
 _ASKED_PER_PEER_MAX: Final = 500
 _ASKED_MAX: Final = 1 << 14
 _LAZY_PEERS: Final = 3
-_WRITE_BYTES: Final = 1 << 16
 
 
 class SeenIds:
@@ -67,55 +68,6 @@ class SeenIds:
     def age(self) -> None:
         """Forget the older generation; called once a minute or when full."""
         self._old, self._young = self._young, {}
-
-
-class OutQueue:
-    """Encoded RPCs that wait for one peer; when full, what comes is dropped and counted."""
-
-    def __init__(
-        self, rpcs_max: int, on_drop: Callable[[], None], *, bytes_max: int = 8 << 20
-    ) -> None:
-        self._rpcs: deque[bytes] = deque()
-        self._size_bytes = 0
-        self._rpcs_max = rpcs_max
-        self._bytes_max = bytes_max
-        self._on_drop = on_drop
-        self._wake = trio.Event()
-        self.popped_count = 0
-        """RPCs in what `pop` returned last."""
-
-    def push(self, rpc: bytes, *, urgent: bool = False) -> bool:
-        """Queue an RPC with its length prefix, if there is room; an urgent one (control) first."""
-        is_full = self._rpcs and self._size_bytes + len(rpc) > self._bytes_max
-        if is_full or len(self._rpcs) >= self._rpcs_max:
-            self._on_drop()
-            return False
-        self._size_bytes += len(rpc)
-        if urgent:
-            self._rpcs.appendleft(rpc)
-        else:
-            self._rpcs.append(rpc)
-        self._wake.set()
-        return True
-
-    async def pop(self) -> bytes:
-        """Wait for RPCs and return as many as make a good write."""
-        while not self._rpcs:
-            self._wake = trio.Event()
-            await self._wake.wait()
-        first = self._rpcs.popleft()
-        self._size_bytes -= len(first)
-        self.popped_count = 1
-        if not self._rpcs or len(first) >= _WRITE_BYTES:
-            return first
-        size, batch = len(first), [first]
-        while self._rpcs and size + len(self._rpcs[0]) <= _WRITE_BYTES:
-            rpc = self._rpcs.popleft()
-            batch.append(rpc)
-            size += len(rpc)
-        self._size_bytes -= size - len(first)
-        self.popped_count = len(batch)
-        return b"".join(batch)
 
 
 @dataclass(slots=True)
@@ -229,20 +181,25 @@ class LeanRouter(GossipSub):
     # --- sending ----------------------------------------------------------
 
     def send_rpc(self, peer_id: ID, rpc: rpc_pb2.RPC, priority: bool = False) -> None:
-        self._push(peer_id, rpc, urgent=priority)
+        """Queue an RPC of libp2p's, all of which are control."""
+        self._push_control(peer_id, rpc)
 
-    def _push(self, peer: ID, rpc: rpc_pb2.RPC, *, urgent: bool) -> bool:
+    def _push_control(self, peer: ID, rpc: rpc_pb2.RPC) -> bool:
         queue = self._state.queues.get(peer)
         encoded = rpc.SerializeToString()
-        return queue is not None and queue.push(
-            encode_varint(len(encoded)) + encoded, urgent=urgent
-        )
+        return queue is not None and queue.push_control(encode_varint(len(encoded)) + encoded)
 
     async def emit_control_message(self, control_msg: rpc_pb2.ControlMessage, to_peer: ID) -> None:
-        self.send_rpc(to_peer, rpc_pb2.RPC(control=control_msg), priority=True)
+        self.send_rpc(to_peer, rpc_pb2.RPC(control=control_msg))
 
     def forward(
-        self, topic: str, message_id: bytes, message: bytes, *, exclude: Iterable[ID], own: bool
+        self,
+        topic: str,
+        message_id: bytes,
+        message: bytes,
+        *,
+        source: PeerId = OWN,
+        exclude: Iterable[ID] = (),
     ) -> None:
         """Queue an encoded message for the neighbours of its topic.
 
@@ -250,8 +207,8 @@ class LeanRouter(GossipSub):
             topic: Its topic.
             message_id: Its id.
             message: The encoded rpc_pb2.Message.
+            source: Who gave it to us. What begins here makes up for an unfinished mesh at random.
             exclude: Who has it already.
-            own: Whether it begins here; then an unfinished mesh is made up for at random.
         """
         # The RPC around it by hand (field 2, length-delimited): encoded once, for all neighbours.
         body = b"\x12" + encode_varint(len(message)) + message
@@ -259,7 +216,7 @@ class LeanRouter(GossipSub):
         self.history.put(message_id, topic, rpc)
         targets = dict.fromkeys(p for p in self.mesh.get(topic, ()) if p in self._state.queues)
         missing = self.degree - len(targets)
-        if missing > 0 and (own or not targets):
+        if missing > 0 and (source == OWN or not targets):
             others = [
                 p
                 for p in self._state.peer_topics.get(topic, ())
@@ -269,7 +226,7 @@ class LeanRouter(GossipSub):
         for peer in exclude:
             targets.pop(peer, None)
         for peer in targets:
-            self._state.queues[peer].push(rpc)
+            self._state.queues[peer].push(rpc, source)
 
     def replay(self, peer: ID, topic: str) -> None:
         """Send the last messages of a topic to a peer that has just subscribed to it."""
@@ -277,7 +234,7 @@ class LeanRouter(GossipSub):
         for message_id in self.history.recent(topic) if queue is not None else ():
             rpc = self.history.take(peer, message_id)
             if rpc is not None and queue is not None:
-                queue.push(rpc)
+                queue.push(rpc, peer.to_bytes())
 
     # --- receiving --------------------------------------------------------
 
@@ -300,7 +257,8 @@ class LeanRouter(GossipSub):
             for message_id in iwant.messageIDs[:_IDS_PER_MESSAGE_MAX]:
                 rpc = self.history.take(sender, message_id)
                 if rpc is not None and queue is not None:
-                    queue.push(rpc)
+                    # On the sender's own account: what it asks for delays nobody's messages.
+                    queue.push(rpc, sender.to_bytes())
                 useless += rpc is None
         for graft in control.graft[:_CONTROLS_MAX]:
             if graft.topicID in self.mesh and self._accepts(sender):
@@ -334,7 +292,7 @@ class LeanRouter(GossipSub):
             return
         control = rpc_pb2.ControlMessage()
         control.iwant.add(messageIDs=wanted)
-        if self._push(sender, rpc_pb2.RPC(control=control), urgent=True):
+        if self._push_control(sender, rpc_pb2.RPC(control=control)):
             self._asked |= dict.fromkeys(wanted)
             self._asked_of[sender] = asked + len(wanted)
             self._promises.made(peer, wanted, now_s)
@@ -370,7 +328,7 @@ class LeanRouter(GossipSub):
                         topicID=topic, messageIDs=message_ids
                     )
         for peer, control in controls.items():
-            self.send_rpc(peer, rpc_pb2.RPC(control=control), priority=True)
+            self._push_control(peer, rpc_pb2.RPC(control=control))
         self._asked.clear()
         self._asked_of.clear()
         self.history.shift()

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.net.config import NetworkLimits
-from p2pnode.net.libp2p.router import OutQueue
+from p2pnode.net.libp2p.out_queue import OutQueue
 from p2pnode.net.libp2p.streams import decode_varint
 from p2pnode.net.offences import BROKEN_PROMISE
 from p2pnode.net.promises import BEATS_MAX, BEATS_MIN, Promises
@@ -117,8 +117,8 @@ class Offering:
         rpc = rpc_pb2.RPC(control=control)
         await self.gossip._on_rpc(self.peer, rpc.SerializeToString())
         asked: list[bytes] = []
-        while self.queue._rpcs:
-            raw = self.queue._rpcs.popleft()
+        while len(self.queue):
+            raw = self.queue.take()
             _, start = decode_varint(raw, value_max=1 << 20)
             for iwant in rpc_pb2.RPC.FromString(raw[start:]).control.iwant:
                 asked += iwant.messageIDs

@@ -29,7 +29,7 @@ from p2pnode.net.config import NetworkConfig
 from p2pnode.net.framing import OwnFrameTooLargeError
 from p2pnode.net.libp2p.gossip import Gossip
 from p2pnode.net.libp2p.host import make_host
-from p2pnode.net.libp2p.router import OutQueue
+from p2pnode.net.libp2p.out_queue import OutQueue
 from p2pnode.net.libp2p.streams import decode_varint
 from p2pnode.net.meters import Meters
 from p2pnode.net.offences import Offence
@@ -157,9 +157,9 @@ class Ours:
         self.gossip.publish("t", data)
 
     def sent(self, peer: ID) -> list[rpc_pb2.RPC]:
-        found, encoded = [], self._state.queues[peer]._rpcs
-        while encoded:
-            rpc = encoded.popleft()
+        found, queue = [], self._state.queues[peer]
+        while len(queue):
+            rpc = queue.take()
             size, start = decode_varint(rpc, value_max=1 << 22)
             found.append(rpc_pb2.RPC.FromString(rpc[start : start + size]))
         return found

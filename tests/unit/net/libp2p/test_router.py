@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.peer.id import ID
@@ -14,10 +13,10 @@ from libp2p.pubsub.pb import rpc_pb2
 
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.host import make_host
+from p2pnode.net.libp2p.out_queue import OWN, OutQueue
 from p2pnode.net.libp2p.router import (
     LeanRouter,
     MessageHistory,
-    OutQueue,
     PubsubState,
     SeenIds,
 )
@@ -30,7 +29,7 @@ TOPIC = "/p2pnode/0/t/1"
 
 def rpcs_of(queue: OutQueue) -> list[rpc_pb2.RPC]:
     found = []
-    for encoded in queue._rpcs:
+    for encoded in [queue.take() for _ in range(len(queue))]:
         size, start = decode_varint(encoded, value_max=1 << 21)
         assert len(encoded) == start + size
         found.append(rpc_pb2.RPC.FromString(encoded[start:]))
@@ -63,11 +62,15 @@ class Mesh:
     def count_drop(self) -> None:
         self.dropped += 1
 
-    def forward(self, number: int, *, own: bool = True, exclude: tuple[ID, ...] = ()) -> bytes:
+    def forward(self, number: int, *, source: bytes = OWN, exclude: tuple[ID, ...] = ()) -> bytes:
         message = rpc_pb2.Message(data=b"%d" % number, topicIDs=[TOPIC], from_id=b"o", seqno=b"1")
         message_id = hashlib.sha256(b"%d" % number).digest()
         self.router.forward(
-            TOPIC, message_id, message.SerializeToString(), exclude=exclude, own=own
+            TOPIC,
+            message_id,
+            message.SerializeToString(),
+            source=source,
+            exclude=exclude,
         )
         return message_id
 
@@ -92,35 +95,6 @@ def test_ids_are_forgotten_after_two_generations() -> None:
     assert seen.has(b"x")
     seen.age()
     assert not seen.has(b"x")
-
-
-async def test_full_queue_drops_what_comes_and_counts_it() -> None:
-    drops: list[int] = []
-    queue = OutQueue(3, lambda: drops.append(1))
-    for number in range(5):
-        queue.push(b"%d" % number)
-    assert len(drops) == 2
-    assert await queue.pop() == b"012"
-
-
-async def test_queue_gathers_small_rpcs_puts_control_first_and_waits() -> None:
-    queue = OutQueue(100, lambda: None)
-    queue.push(b"data")
-    queue.push(b"control", urgent=True)
-    queue.push(bytes(100_000))
-    assert await queue.pop() == b"controldata"
-    assert await queue.pop() == bytes(100_000)
-    async with trio.open_nursery() as nursery:
-        got: list[bytes] = []
-
-        async def pop() -> None:
-            got.append(await queue.pop())
-
-        nursery.start_soon(pop)
-        await trio.testing.wait_all_tasks_blocked()
-        assert got == []
-        queue.push(b"late")
-    assert got == [b"late"]
 
 
 def test_history_forgets_and_answers_a_peer_three_times_only() -> None:
@@ -151,7 +125,7 @@ def test_history_is_bounded_in_bytes() -> None:
 def test_message_goes_to_the_mesh_and_not_back() -> None:
     mesh = Mesh(6)
     mesh.router.mesh[TOPIC] = set(mesh.peers[:4])
-    mesh.forward(1, own=False, exclude=(mesh.peers[0],))
+    mesh.forward(1, source=b"somebody", exclude=(mesh.peers[0],))
     assert mesh.holders() == mesh.peers[1:4]
 
 
@@ -159,8 +133,9 @@ def test_own_message_makes_up_for_an_unfinished_mesh() -> None:
     mesh = Mesh(10)
     mesh.router.mesh[TOPIC] = {mesh.peers[0]}
     mesh.forward(1)
-    assert len(mesh.holders()) == 4
-    assert mesh.peers[0] in mesh.holders()
+    holders = mesh.holders()
+    assert len(holders) == 4
+    assert mesh.peers[0] in holders
     mesh = Mesh(2)
     mesh.forward(1)
     assert len(mesh.holders()) == 2
@@ -171,6 +146,14 @@ def test_message_on_a_topic_we_do_not_join_still_finds_its_subscribers() -> None
     del mesh.router.mesh[TOPIC]
     mesh.forward(1)
     assert len(mesh.holders()) == 3
+
+
+def test_what_one_neighbour_forwards_does_not_wait_for_the_flood_of_another() -> None:
+    mesh = Mesh(1)
+    for number in range(90):
+        mesh.forward(number, source=b"flooder")
+    mesh.forward(1000, source=b"neighbour")
+    assert messages_of(mesh.state.queues[mesh.peers[0]]).index(b"1000") < 15
 
 
 def test_heartbeat_fills_a_mesh_and_empties_one_too_large() -> None:
