@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -12,10 +11,9 @@ from p2pnode.errors import P2PNodeError, RemoteProtocolError
 from p2pnode.net.memory_hub import HubStatistics as HubStatistics
 from p2pnode.net.memory_hub import MemoryHub as MemoryHub
 from p2pnode.net.memory_link import Call, Link
-from p2pnode.net.scores import REASONS_MAX
+from p2pnode.net.scores import Scores
 from p2pnode.ports import (
     BannedPeer,
-    Deduction,
     Incoming,
     Lane,
     NetworkStatistics,
@@ -29,7 +27,7 @@ INCOMING_MAX: Final = 4096
 """Items that wait in one node's `incoming`; later ones are dropped and counted."""
 
 BAN_S: Final = 60.0
-"""How long a peer is refused whose score reached -100."""
+"""How long a peer is refused the first time that its score reached -100."""
 
 SEEN_MAX: Final = 8192
 """Message ids one node remembers at least; it forgets the oldest at twice as many."""
@@ -75,9 +73,7 @@ class MemoryNetwork:
         self._handlers_running = 0
         self._nursery: trio.Nursery | None = None
         self._asked = 0
-        self._scores: dict[PeerId, float] = {}
-        self._banned_until: dict[PeerId, float] = {}
-        self._reasons: dict[PeerId, deque[tuple[str, float, float]]] = {}
+        self._scores = Scores(ban_s=BAN_S)
         self._seen: dict[int, None] = {}
         self._seen_before: dict[int, None] = {}
 
@@ -153,32 +149,12 @@ class MemoryNetwork:
         return tuple(self._status(self.links[peer]) for peer in sorted(self.links))
 
     def penalize(self, peer: PeerId, points: float, reason: str) -> None:
-        score = self._scores.get(peer, 0.0) - points
-        self._scores[peer] = score
-        reasons = self._reasons.setdefault(peer, deque(maxlen=REASONS_MAX))
-        reasons.append((reason, points, trio.current_time()))
-        if score > -100.0 or self.is_banned(peer):
-            return
-        until = trio.current_time() + BAN_S
-        self._banned_until[peer] = until
-        self._scores[peer] = -50.0  # it comes back on probation
-        self.hub.disconnect(self, peer, f"banned: {reason}")
-        self.hub.dial(self._peer_id, peer, until)
+        if self._scores.penalize(peer, points, trio.current_time(), reason):
+            self.hub.disconnect(self, peer, f"banned: {reason}")
+            self.hub.dial(self._peer_id, peer, self._scores.banned_until_s(peer))
 
     def banned(self) -> tuple[BannedPeer, ...]:
-        now_s = trio.current_time()
-        return tuple(
-            BannedPeer(peer, until_s - now_s, 1, self._reasons_of(peer))
-            for peer, until_s in sorted(self._banned_until.items())
-            if now_s < until_s
-        )
-
-    def _reasons_of(self, peer: PeerId) -> tuple[Deduction, ...]:
-        now_s = trio.current_time()
-        return tuple(
-            Deduction(reason, points, now_s - at_s)
-            for reason, points, at_s in reversed(self._reasons.get(peer, ()))
-        )
+        return self._scores.all_banned(trio.current_time())
 
     def statistics(self) -> NetworkStatistics:
         return NetworkStatistics(
@@ -192,14 +168,14 @@ class MemoryNetwork:
             bytes_sent=self.bytes_sent,
             bytes_received=self.bytes_received,
             dials_failed=0,
-            bans_count=len(self._banned_until),
+            bans_count=self._scores.bans_count,
         )
 
     # --- what the hub calls ----------------------------------------------------------------------
 
     def is_banned(self, peer: PeerId) -> bool:
         """Tell whether a peer is refused at present."""
-        return trio.current_time() < self._banned_until.get(peer, 0.0)
+        return self._scores.banned(peer, trio.current_time())
 
     def is_new(self, message_id: int) -> bool:
         """Tell whether a message was never seen here, and remember it."""
@@ -253,7 +229,7 @@ class MemoryNetwork:
             self.hub.reply(link, call, answer, error)
 
     def _status(self, link: Link) -> PeerStatus:
-        peer = link.receiver.peer_id
+        peer, now_s = link.receiver.peer_id, trio.current_time()
         there, back = link.profile, self.hub.profile(peer, self._peer_id)
         rtt_ms = (
             there.latency_ms_min + there.latency_ms_max + back.latency_ms_min + back.latency_ms_max
@@ -263,6 +239,6 @@ class MemoryNetwork:
             rtt_s=rtt_ms / 1e3,
             inbound=link.inbound,
             address=f"/memory/{peer.hex()}",
-            score=self._scores.get(peer, 0.0),
-            reasons=self._reasons_of(peer),
+            score=self._scores.score(peer, now_s),
+            reasons=self._scores.reasons(peer, now_s),
         )
