@@ -122,13 +122,13 @@ class Meters:
         Returns:
             Seconds to wait before reading on.
         """
-        rates = self.of(peer).rates
+        rates, limits = self.of(peer).rates, self._limits
+        rate = limits.rates[kind]
+        if kind in limits.strangers and not self._is_known(peer):
+            rate = limits.strangers[kind]
         meter = rates.get(kind)
-        if meter is None:
-            limits = self._limits
-            rate = limits.rates[kind]
-            if kind in limits.strangers and not self._is_known(peer):
-                rate = limits.strangers[kind]
+        # A stranger can turn out to be a validator, whose record came late.
+        if meter is None or meter.rate is not rate:
             meter = rates[kind] = Meter(rate, grace_s=limits.excess_grace_s)
         pace = meter.spend(size_bytes, messages_count, now_s)
         if pace.pause_s:

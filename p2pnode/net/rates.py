@@ -109,8 +109,7 @@ class Meter:
     """Counts one kind of traffic of one peer."""
 
     __slots__ = (
-        "_bytes", "_grace_s", "_in_debt_since_s", "_is_blamed", "_messages", "_paid_s",
-        "_told_s",
+        "_bytes", "_grace_s", "_in_debt_since_s", "_messages", "_paid_s", "_told_s", "rate",
     )  # fmt: skip
 
     def __init__(self, rate: Rate, *, grace_s: float) -> None:
@@ -123,7 +122,7 @@ class Meter:
         self._bytes = TokenBucket(rate.bytes_per_s, rate.bytes_per_s * rate.burst_s)
         self._messages = TokenBucket(rate.messages_per_s, rate.messages_per_s * rate.burst_s)
         self._grace_s = grace_s
-        self._is_blamed = rate.is_blamed
+        self.rate = rate
         self._in_debt_since_s: float | None = None
         self._paid_s = 0.0
         self._told_s = 0
@@ -141,7 +140,7 @@ class Meter:
         self._paid_s = now_s + pause_s
         if self._in_debt_since_s is None:
             self._in_debt_since_s = now_s
-        if not self._is_blamed:
+        if not self.rate.is_blamed:
             return Pace(pause_s, 0)
         over_s = int(now_s - self._in_debt_since_s - self._grace_s)
         excess_s = max(0, over_s - self._told_s)

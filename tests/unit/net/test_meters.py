@@ -21,9 +21,10 @@ class Judge:
     """Writes down what peers are blamed for."""
 
     def __init__(self, *, known: bytes | None = None, **limits: Any) -> None:
+        self.known = known
         self.blamed: list[tuple[bytes, Offence, float, str]] = []
         self.meters = Meters(
-            NetworkLimits(**limits), self._blame, is_known=lambda peer: known in (None, peer)
+            NetworkLimits(**limits), self._blame, is_known=lambda peer: self.known in (None, peer)
         )
 
     def _blame(self, peer: bytes, offence: Offence, times: float, details: str) -> None:
@@ -53,6 +54,16 @@ def test_what_strangers_may_send_in_bulk_is_less_and_never_blamed() -> None:
     for second in range(60):
         judge.meters.spend(b"b", bulk, 5000, 1, second)
     assert judge.points == 0
+
+
+def test_a_stranger_that_turns_out_to_be_known_has_what_known_peers_have() -> None:
+    bulk = f"lane/{Lane.BULK:d}"
+    judge = Judge(known=b"a", rates=SLOW, strangers={bulk: Rate(1000, 10, is_blamed=False)})
+    assert judge.meters.spend(b"b", bulk, 5000, 1, 0) > 0
+    judge.known = b"b"
+    assert judge.meters.spend(b"b", bulk, 5000, 1, 0) == 0
+    judge.known = b"a"
+    assert judge.meters.spend(b"b", bulk, 5000, 1, 0) > 0
 
 
 def test_peers_and_kinds_of_traffic_have_meters_of_their_own() -> None:
