@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -38,7 +39,7 @@ from p2pnode.tui.text import Size
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
-SIZES: Final = ((Size(120, 40), 4), (Size(200, 60), 2))
+SIZES: Final = ((Size(120, 40), 4), (Size(200, 60), 4))
 """Sizes, and the frames per second they are measured for."""
 
 CPU_MAX: Final = 0.08
@@ -93,7 +94,7 @@ class Row:
             found.append(f"{self.cpu:.1%} of a core, less than {CPU_MAX:.0%} wanted")
         if self.memory_bytes >= MEMORY_BYTES_MAX:
             found.append(f"{self.memory_bytes / 2**20:.1f} MiB, less than 45 wanted")
-        if self.gap_p99_ms >= GAP_P99_MS_MAX and self.frames_per_s >= 4:
+        if self.gap_p99_ms >= GAP_P99_MS_MAX:
             found.append(f"gap p99 {self.gap_p99_ms:.0f} ms, less than 500 wanted")
         if later_ms > LATER_MS_MAX:
             found.append(f"the node's loop is {later_ms:.1f} ms later, at most 20 wanted")
@@ -319,6 +320,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=int, default=300, help="transactions a second")
     parser.add_argument("--only", choices=("node", "network"), help="one of the TUIs")
     parser.add_argument("--json", action="store_true", help="everything again, as the last line")
+    # Else the testnet would run on.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     return live(parser.parse_args(argv))
 
 

@@ -17,7 +17,7 @@ import json
 import logging
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -99,7 +99,9 @@ def main() -> int:
     for fault in faults:
         print(f"FAULT {fault}")
     if options.json:
-        print(json.dumps({**asdict(outcome), "ratio": outcome.ratio, "faults": faults}))
+        # asdict() makes Counters of pairs out of Counters.
+        plain = replace(outcome, failed={**outcome.failed}, ban_reasons={**outcome.ban_reasons})
+        print(json.dumps({**asdict(plain), "ratio": outcome.ratio, "faults": faults}))
     return 1 if faults else 0
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.stranger is not None:
         trio.run(attack, arguments.stranger)
         return 0
+    # Else the testnet would run on.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     normal = run("normal", arguments.normal, arguments, hostile=False)
     hostile = run("hostile", arguments.for_s, arguments, hostile=True)
     return judge(normal, hostile, arguments)
