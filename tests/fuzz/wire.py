@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import trio
@@ -44,9 +44,6 @@ ANSWER_TIMEOUT_S: Final = 1.0
 WORKERS: Final = 4
 """Streams at a time: as an honest peer may, so that it is the mutants that are judged."""
 
-TRIES_MAX: Final = 3
-"""A mutant that was not sent whole, because an earlier one had cost the connection."""
-
 RECONNECT_S: Final = 0.05
 
 
@@ -56,9 +53,9 @@ class Thrown:
 
     handler: str = ""
     mutants: int = 0
-    """Sent whole."""
+    """Sent whole, or until the victim would read no more of them."""
     lost: int = 0
-    """Never sent whole."""
+    """Not begun."""
     identities: int = 0
     cut_off: int = 0
     """Connections, or handshakes, that the victim ended."""
@@ -79,12 +76,8 @@ class Plan:
     """Mutants a second at most."""
 
 
-@dataclass(slots=True)
-class Mutant:
-    """Bytes for one stream, connection or socket."""
-
-    pieces: Sequence[bytes]
-    tries: int = field(default=0)
+Mutant = Sequence[bytes]
+"""Pieces for one stream, connection or socket."""
 
 
 # --- mutants -------------------------------------------------------------------------------------
@@ -105,7 +98,7 @@ def make_mutants(handlers: Sequence[str], plan: Plan) -> dict[str, deque[Mutant]
         else:
             make = {"yamux frames": _yamux, "noise records": _record}.get(kind, _handshake)
             found = [[make(rng)] for _ in range(plan.mutants)]
-        made[handler] = deque(Mutant(pieces) for pieces in found)
+        made[handler] = deque(found)
     return made
 
 
@@ -176,6 +169,7 @@ async def throw(stranger: Stranger, handler: str, waiting: deque[Mutant], rate: 
     """Send all mutants of a handler."""
     done = Thrown(handler)
     before = stranger.identities
+    unfinished: deque[Mutant] = deque()
     while waiting:
         if handler == "channel noise handshake":
             await _on_socket(stranger, waiting.popleft(), done)
@@ -185,16 +179,24 @@ async def throw(stranger: Stranger, handler: str, waiting: deque[Mutant], rate: 
             async with line(stranger) as found, trio.open_nursery() as nursery:
                 # Below the streams there is but one: what ends the connection ends it for all.
                 for _ in range(1 if handler.startswith("channel ") else WORKERS):
-                    nursery.start_soon(_send_all, found, handler, waiting, done, rate)
+                    nursery.start_soon(_send_all, found, handler, waiting, unfinished, done, rate)
         except* Exception:
             # Refused or cut off, in whatever words of libp2p: come back as somebody else.
             await trio.sleep(RECONNECT_S)
+    for mutant in unfinished:
+        await _send_alone(stranger, handler, mutant, done)
+        await trio.sleep(1 / rate)
     done.identities = stranger.identities - before
     return done
 
 
 async def _send_all(
-    found: Line, handler: str, waiting: deque[Mutant], done: Thrown, rate: float
+    found: Line,
+    handler: str,
+    waiting: deque[Mutant],
+    unfinished: deque[Mutant],
+    done: Thrown,
+    rate: float,
 ) -> None:
     while waiting and not found.connection.is_closed:
         mutant = waiting.popleft()
@@ -202,20 +204,30 @@ async def _send_all(
             await _send(found, handler, mutant)
             done.mutants += 1
         except Exception:
-            # As above; what was on its way may not have arrived, and goes to the end of the queue.
-            mutant.tries += 1
-            if mutant.tries < TRIES_MAX:
-                waiting.append(mutant)
-            else:
-                done.lost += 1
+            # As above. It or one beside it: that is found out when it is sent alone.
+            unfinished.append(mutant)
         await trio.sleep(WORKERS / rate)
         if found.connection.is_closed:
             done.cut_off += 1
             raise StreamBrokenError("cut off")
 
 
+async def _send_alone(stranger: Stranger, handler: str, mutant: Mutant, done: Thrown) -> None:
+    """Send a mutant over a connection of its own, on which nothing else can have cut it off."""
+    is_begun = False
+    try:
+        async with line(stranger) as found:
+            is_begun = True
+            await _send(found, handler, mutant)
+    except* Exception:
+        # Refused while it was written: an announced length can be enough.
+        done.cut_off += is_begun
+    done.mutants += is_begun
+    done.lost += not is_begun
+
+
 async def _send(found: Line, handler: str, mutant: Mutant) -> None:
-    data = b"".join(mutant.pieces)
+    data = b"".join(mutant)
     if handler == "channel yamux frames":
         await found.raw_frames(data)
     elif handler == "channel noise records":
@@ -224,7 +236,7 @@ async def _send(found: Line, handler: str, mutant: Mutant) -> None:
     else:
         stream = await open_raw(found.connection, Traffic())
         try:
-            for piece in mutant.pieces:
+            for piece in mutant:
                 await stream.write(piece)
             # Not reset at once: a reset overtakes what the victim has not read yet.
             await stream.net_stream.muxed_stream.close()
@@ -247,7 +259,7 @@ async def _on_socket(stranger: Stranger, mutant: Mutant, done: Thrown) -> None:
         try:
             async with await trio.open_tcp_stream(stranger.host, stranger.port) as stream:
                 stranger.identities += 1
-                await stream.send_all(b"".join(mutant.pieces))
+                await stream.send_all(b"".join(mutant))
                 done.mutants += 1
                 await stream.send_eof()
                 while await stream.receive_some(4096):

@@ -98,7 +98,7 @@ class Outcome:
             punished = row.thrown.cut_off if name.startswith("channel") else row.offences
             if name not in BLAMELESS and not punished:
                 found.append(f"{name}: nobody lost score")
-            if row.thrown.lost * 10 > row.thrown.mutants:
+            if row.thrown.lost:
                 found.append(f"{name}: {row.thrown.lost} mutants could not be sent")
         return found
 
