@@ -9,6 +9,7 @@ from typing import Final
 
 from p2pnode.errors import ConfigError
 from p2pnode.net.addresses import LISTEN_MAX, acceptable, join_address, split_address
+from p2pnode.net.channel.limits import STREAMS_OPENED_MAX
 from p2pnode.net.rates import Rate
 from p2pnode.ports import Lane, PeerId
 from p2pnode.types.record import ADDRESSES_MAX
@@ -77,7 +78,7 @@ class NetworkLimits:
     meanwhile."""
     streams_burst_max: int = 200
     """Streams a peer may open at once after silence."""
-    streams_opened_max: int = 400
+    streams_opened_max: int = STREAMS_OPENED_MAX
     """Streams a peer may open within a second, however soon it resets them; more end its
     connection, with a ban."""
     windows_bytes_max: int = 32 << 20

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from p2pnode.errors import ConfigError
 from p2pnode.net.channel.frames import INITIAL_WINDOW_BYTES, WINDOW_BYTES_MAX
+
+STREAMS_OPENED_MAX: Final = 400
+"""Default of `MuxerLimits` and of `NetworkLimits`: streams that one peer opens in a second."""
 
 
 class MuxerLimitsError(ConfigError):
@@ -20,7 +24,7 @@ class MuxerLimits:
     """Streams the peer may hold open; more are reset as they come. go-yamux: 1000 by default."""
     streams_outbound_max: int = 128
     """Streams we hold open. Others refuse more than 256 that wait to be accepted."""
-    streams_opened_max: int = 400
+    streams_opened_max: int = STREAMS_OPENED_MAX
     """Streams the peer may open between two ticks; more end the connection. To open and reset them
     again costs the peer two frames, and us the handling of a stream."""
     window_bytes_max: int = 1 << 20
