@@ -1,6 +1,7 @@
 """A small chain, statements signed by its keys, and a bench that answers a desk's questions.
 
-Shared by the tests of the parts that lead effects: host, ordering, sync, pipeline, lanes, intake.
+Shared by the tests of the parts that lead effects: host, ordering, sync, pipeline, certifier and
+intake.
 """
 
 from __future__ import annotations

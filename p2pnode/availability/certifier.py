@@ -32,7 +32,7 @@ from p2pnode.types.messages import BatchOffer, Stored, encode_message
 from p2pnode.types.statement import BatchCertificate, Statement
 
 OWN_BATCHES_REMEMBERED: Final = 64
-"""Own batches whose epoch is remembered, for late answers; a lane has far fewer on its way."""
+"""Own batches whose epoch is remembered, for late answers; a feed has far fewer on its way."""
 
 
 ORDERED_REMEMBERED: Final = 8192
@@ -46,7 +46,7 @@ LEAD_NS_MAX: Final = 1_000_000_000
 
 PATIENCE_NS: Final = 2_000_000_000
 """So long transactions wait because certified batches wait too; then they are packed all the same,
-or one lane that always has batches waiting would keep every other empty."""
+or one feed that always has batches waiting would keep every other empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,11 @@ class Certifier:
                 return
             patient_until_ns = since_ns + max(PATIENCE_NS, 4 * interval_ns)
             if now_ns < patient_until_ns:
-                self._desk.arm(("lanes", "due"), patient_until_ns)
+                self._desk.arm(("feeds", "due"), patient_until_ns)
                 return
         in_time_ns = self._listed_ns + interval_ns - self._lead_ns()
         if now_ns < in_time_ns and not full:
-            self._desk.arm(("lanes", "due"), in_time_ns)
+            self._desk.arm(("feeds", "due"), in_time_ns)
             return
         due = self._collator.due(now_ns, self._heights()[1], self._delta_ns)
         if isinstance(due, Plan):
@@ -160,7 +160,7 @@ class Certifier:
             if built is not None:
                 self._sign(built)
         elif due is not None:
-            self._desk.arm(("lanes", "due"), max(due, now_ns + NS_PER_MS))
+            self._desk.arm(("feeds", "due"), max(due, now_ns + NS_PER_MS))
 
     def fired(self, which: str) -> None:
         """One of our timers fired."""
@@ -197,7 +197,7 @@ class Certifier:
                 now_ns, header, held.signature, held.data, self._heights()[1]
             )
         except RemoteProtocolError as error:
-            # The epoch ended, or the lane moved on, while the header was being signed.
+            # The epoch ended, or the feed moved on, while the header was being signed.
             self._desk.emit("batch_abandoned", sequence=header.sequence, reason=str(error))
             self._collator.abandoned(now_ns, header.sequence)
             return
@@ -231,7 +231,7 @@ class Certifier:
     def _arm_retry(self) -> None:
         at_ns = self._dispersal.next_ns
         if at_ns is not None:
-            self._desk.arm(("lanes", "retry"), max(at_ns, self._desk.now_ns + NS_PER_MS))
+            self._desk.arm(("feeds", "retry"), max(at_ns, self._desk.now_ns + NS_PER_MS))
 
     def stored_from(self, peer: bytes, message: Stored) -> None:
         """Take a validator's "stored" of a batch of ours."""

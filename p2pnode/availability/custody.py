@@ -54,18 +54,18 @@ class StaleSequenceError(RemoteProtocolError):
     penalty = 0.0
 
     def __init__(self, sequence: int, ordered: int) -> None:
-        super().__init__(f"batch {sequence} of a lane whose batch {ordered} was ordered")
+        super().__init__(f"batch {sequence} of a feed whose batch {ordered} was ordered")
         self.sequence = sequence
         self.ordered = ordered
 
 
-class LaneFullError(RemoteProtocolError):
-    """A lane has as many unordered batches or bytes as it may."""
+class FeedFullError(RemoteProtocolError):
+    """A feed has as many unordered batches or bytes as it may."""
 
     penalty = 0.0
 
     def __init__(self, held: int, held_max: int, unit: str) -> None:
-        super().__init__(f"the lane has {held} unordered {unit}, at most {held_max} allowed")
+        super().__init__(f"the feed has {held} unordered {unit}, at most {held_max} allowed")
         self.held = held
         self.held_max = held_max
 
@@ -74,7 +74,7 @@ class SequenceTakenError(RemoteProtocolError):
     """Another header of this sequence is here, and no evidence can be made of the two."""
 
     def __init__(self, sequence: int, holder: bytes) -> None:
-        super().__init__(f"batch {sequence} of the lane is {holder.hex()[:16]}… already")
+        super().__init__(f"batch {sequence} of the feed is {holder.hex()[:16]}… already")
         self.sequence = sequence
         self.holder = holder
 
@@ -93,11 +93,11 @@ class CustodyConfig:
     """Unordered batches a correct collator has at most."""
     slack_batches: int = 2
     """How many more are let in: we may learn of an ordered one later than the collator."""
-    lane_bytes_max: int = 8 * 1024 * 1024
-    """Unordered bytes of a lane."""
-    lane_forget_ns: int = 30_000_000_000
-    """An unordered batch this old doesn't count against its lane any more: it may have died, and a
-    lane must not be closed for ever by batches nobody will order."""
+    feed_bytes_max: int = 8 * 1024 * 1024
+    """Unordered bytes of a feed."""
+    feed_forget_ns: int = 30_000_000_000
+    """An unordered batch this old doesn't count against its feed any more: it may have died, and a
+    feed must not be closed for ever by batches nobody will order."""
     retention_heights: int = 1000
     """A batch is kept for so many heights after it was ordered or passed over."""
     epoch_overlap_heights: int = 64
@@ -139,7 +139,7 @@ class Equivocated:
 class CustodyStatistics:
     """What a validator keeps."""
 
-    lanes_count: int
+    feeds_count: int
     batches_count: int
     """Kept, ordered ones included."""
     unordered_count: int
@@ -158,13 +158,13 @@ class _Held:
     digest: bytes
     accepted_ns: int
     passed_height: int | None = None
-    """Height at which it was ordered or passed over by a later one of its lane."""
+    """Height at which it was ordered or passed over by a later one of its feed."""
     signature: bytes | None = None
     """Our "stored"."""
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Feed:
     ordered: int = 0
     """Highest sequence ordered."""
     held: dict[int, _Held] = field(default_factory=dict)
@@ -182,7 +182,7 @@ class _Epoch:
 
 
 class Custody:
-    """Which batches this validator stored, lane by lane, and which it may store next.
+    """Which batches this validator stored, feed by feed, and which it may store next.
 
     The bytes are elsewhere: whoever calls this writes what is accepted and deletes what `prune`
     names.
@@ -194,7 +194,7 @@ class Custody:
         self._scheme = scheme
         self._epochs: dict[int, _Epoch] = {}
         self._current: int | None = None
-        self._lanes: dict[tuple[int, bytes], _Lane] = {}
+        self._feeds: dict[tuple[int, bytes], _Feed] = {}
         self._by_digest: dict[bytes, _Held] = {}
         self._forgotten: list[bytes] = []
         self._accepted_count = 0
@@ -255,7 +255,7 @@ class Custody:
             NotExecutorError: Its collator may not collate.
             VoidBatchError: Its kind, scheme or shape is not allowed.
             BatchTooLargeError: It has more bytes than a collator may pack.
-            StaleSequenceError, LaneFullError: The lane has no room for it.
+            StaleSequenceError, FeedFullError: The feed has no room for it.
         """
         config = self._config
         if header.chain != config.chain:
@@ -276,15 +276,15 @@ class Custody:
         check_shape(header, self._scheme)
         if header.data_bytes > config.batch_bytes_max:
             raise BatchTooLargeError(header.data_bytes, config.batch_bytes_max, "bytes")
-        lane = self._lanes.get((header.uid, header.collator))
-        if lane is None or header.sequence in lane.held:
+        feed = self._feeds.get((header.uid, header.collator))
+        if feed is None or header.sequence in feed.held:
             # A second header of a sequence may be an offence: its signature is worth checking.
-            if lane is None and header.sequence < 1:
+            if feed is None and header.sequence < 1:
                 raise StaleSequenceError(header.sequence, 0)
             return
-        if header.sequence <= lane.ordered:
-            raise StaleSequenceError(header.sequence, lane.ordered)
-        self._check_lane(now_ns, lane, header)
+        if header.sequence <= feed.ordered:
+            raise StaleSequenceError(header.sequence, feed.ordered)
+        self._check_feed(now_ns, feed, header)
 
     def accept(
         self,
@@ -307,7 +307,7 @@ class Custody:
             What to store and sign, the same again for a batch taken before; or evidence.
 
         Raises:
-            RemoteProtocolError: As `screen`; the lane may have changed meanwhile.
+            RemoteProtocolError: As `screen`; the feed may have changed meanwhile.
             VoidBatchError: The data is not what the header says.
             BatchTooLargeError: It has more transactions than a collator may pack.
             SequenceTakenError: Another header of the sequence is here, of another epoch or by an
@@ -315,8 +315,8 @@ class Custody:
         """
         self.screen(now_ns, header, height)
         digest = header.digest()
-        lane = self._lanes.get((header.uid, header.collator))
-        other = None if lane is None else lane.held.get(header.sequence)
+        feed = self._feeds.get((header.uid, header.collator))
+        other = None if feed is None else feed.held.get(header.sequence)
         if other is not None and other.digest != digest:
             return self._equivocated(other, header, header_signature)
         raws = usable(header, data, self._scheme)
@@ -341,7 +341,7 @@ class Custody:
         signature: bytes | None,
         passed_height: int | None,
     ) -> None:
-        """Note a batch found on disk at start; `ordered` of its lane follows."""
+        """Note a batch found on disk at start; `ordered` of its feed follows."""
         self._keep(
             _Held(header, header_signature, header.digest(), now_ns, passed_height, signature)
         )
@@ -349,11 +349,11 @@ class Custody:
     # --- blocks ----------------------------------------------------------------------------------
 
     def ordered(self, height: int, uid: int, collator: bytes, sequence: int) -> None:
-        """Note that a batch was ordered: it and everything before it in its lane is decided."""
-        lane = self._lanes.setdefault((uid, collator), _Lane())
-        lane.ordered = max(lane.ordered, sequence)
-        for number, held in lane.held.items():
-            if number <= lane.ordered and held.passed_height is None:
+        """Note that a batch was ordered: it and everything before it in its feed is decided."""
+        feed = self._feeds.setdefault((uid, collator), _Feed())
+        feed.ordered = max(feed.ordered, sequence)
+        for number, held in feed.held.items():
+            if number <= feed.ordered and held.passed_height is None:
                 held.passed_height = height
 
     def prune(self, height: int) -> list[bytes]:
@@ -389,7 +389,7 @@ class Custody:
         """Return what is kept."""
         kept = self._by_digest.values()
         return CustodyStatistics(
-            lanes_count=len(self._lanes),
+            feeds_count=len(self._feeds),
             batches_count=len(kept),
             unordered_count=sum(held.passed_height is None for held in kept),
             held_bytes=sum(held.header.data_bytes for held in kept),
@@ -399,29 +399,29 @@ class Custody:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _check_lane(self, now_ns: int, lane: _Lane, header: BatchHeader) -> None:
+    def _check_feed(self, now_ns: int, feed: _Feed, header: BatchHeader) -> None:
         config = self._config
         young = [
-            held for held in lane.unordered() if held.accepted_ns + config.lane_forget_ns > now_ns
+            held for held in feed.unordered() if held.accepted_ns + config.feed_forget_ns > now_ns
         ]
         batches_max = config.batches_unordered_max + config.slack_batches
         if len(young) >= batches_max:
-            raise LaneFullError(len(young), batches_max, "batches")
+            raise FeedFullError(len(young), batches_max, "batches")
         held_bytes = sum(held.header.data_bytes for held in young)
-        if held_bytes + header.data_bytes > config.lane_bytes_max:
-            raise LaneFullError(held_bytes, config.lane_bytes_max, "bytes")
+        if held_bytes + header.data_bytes > config.feed_bytes_max:
+            raise FeedFullError(held_bytes, config.feed_bytes_max, "bytes")
 
     def _keep(self, held: _Held) -> None:
-        lane = self._lanes.setdefault((held.header.uid, held.header.collator), _Lane())
-        lane.held[held.header.sequence] = held
+        feed = self._feeds.setdefault((held.header.uid, held.header.collator), _Feed())
+        feed.held[held.header.sequence] = held
         self._by_digest[held.digest] = held
 
     def _is_over(self, epoch: int, height: int) -> bool:
         """Tell whether no payload above a height can list certificates of an epoch any more.
 
-        Until then everything we signed "stored" for is kept, however much follows it in its lane: a
+        Until then everything we signed "stored" for is kept, however much follows it in its feed: a
         certificate may be held back, and once it is ordered execution stands still without the
-        data. What a lane can pile up meanwhile is limited by its rate.
+        data. What a feed can pile up meanwhile is limited by its rate.
         """
         current = self._current
         if current is None or epoch >= current:
@@ -430,8 +430,8 @@ class Custody:
         return epoch < current - 1 or height >= start + self._config.epoch_overlap_heights
 
     def _drop(self, held: _Held) -> None:
-        lane = self._lanes[held.header.uid, held.header.collator]
-        del lane.held[held.header.sequence]
+        feed = self._feeds[held.header.uid, held.header.collator]
+        del feed.held[held.header.sequence]
         del self._by_digest[held.digest]
         self._forgotten.append(held.digest)
 

@@ -14,7 +14,7 @@ from p2pnode.types.statement import BatchCertificate
 
 
 class TooManyDispersalsError(LocalProtocolError):
-    """More batches on their way than a lane may have."""
+    """More batches on their way than a feed may have."""
 
     def __init__(self, batches_max: int) -> None:
         super().__init__(f"{batches_max} batches are on their way already, no more allowed")
@@ -98,7 +98,7 @@ class Dispersal:
             The batch's digest, under which answers come.
 
         Raises:
-            TooManyDispersalsError: The caller did not keep to the lane's limit.
+            TooManyDispersalsError: The caller did not keep to the feed's limit.
         """
         if len(self._outgoing) >= self._config.batches_max:
             raise TooManyDispersalsError(self._config.batches_max)
@@ -173,7 +173,7 @@ class Dispersal:
         return list(over.values())
 
     def passed(self, uid: int, sequence: int) -> None:
-        """Forget the batches of our lane in a shard up to a sequence that was ordered."""
+        """Forget the batches of our feed in a shard up to a sequence that was ordered."""
         for digest, batch in list(self._outgoing.items()):
             if batch.header.uid == uid and batch.header.sequence <= sequence:
                 del self._outgoing[digest]

@@ -42,7 +42,7 @@ class StatementPool:
         self._chain = chain
         self._known: dict[bytes, _Known] = {}
         self._waiting: dict[bytes, None] = {}
-        self._lanes: dict[tuple[int, bytes], int] = {}
+        self._feeds: dict[tuple[int, bytes], int] = {}
         self._results: dict[int, int] = {}
         self._outboxes: dict[int, int] = {}
         self._outboxes_early: dict[tuple[int, int], None] = {}
@@ -151,12 +151,12 @@ class StatementPool:
         batches: dict[int, tuple[bytes, BatchCertificate]] = {}
         results: dict[int, tuple[bytes, ResultCertificate]] = {}
         evidence: list[bytes] = []
-        lanes = dict(self._lanes)
+        feeds = dict(self._feeds)
         outboxes = dict(self._outboxes)
         for digest in excluded:
             if isinstance(s := self.get(digest), BatchCertificate):
-                lane = (s.header.uid, s.header.collator)
-                lanes[lane] = max(lanes.get(lane, 0), s.header.sequence)
+                feed = (s.header.uid, s.header.collator)
+                feeds[feed] = max(feeds.get(feed, 0), s.header.sequence)
             elif isinstance(s, ResultCertificate) and s.outbox:
                 outboxes[s.result.uid] = outboxes_before(s.result) + 1
         for digest in self._waiting:
@@ -164,12 +164,12 @@ class StatementPool:
                 continue
             match self._known[digest].statement:
                 case BatchCertificate() as s:
-                    uid, lane = s.header.uid, (s.header.uid, s.header.collator)
-                    if s.header.sequence <= lanes.get(lane, 0):
+                    uid, feed = s.header.uid, (s.header.uid, s.header.collator)
+                    if s.header.sequence <= feeds.get(feed, 0):
                         continue
                     if not self._chain.admissible(s.header.epoch, height):
                         continue
-                    # Oldest certificate first; within its lane the lowest sequence, else a later
+                    # Oldest certificate first; within its feed the lowest sequence, else a later
                     # one would make the earlier ones unusable.
                     best = batches.get(uid)
                     if best is None or (
@@ -211,8 +211,8 @@ class StatementPool:
             self._waiting.pop(digest, None)
             match known.statement:
                 case BatchCertificate(header):
-                    lane = (header.uid, header.collator)
-                    self._lanes[lane] = max(self._lanes.get(lane, 0), header.sequence)
+                    feed = (header.uid, header.collator)
+                    self._feeds[feed] = max(self._feeds.get(feed, 0), header.sequence)
                 case ResultCertificate(result, outbox):
                     uid = result.uid
                     self._results[uid] = max(self._results.get(uid, 0), result.height)
@@ -242,13 +242,13 @@ class StatementPool:
             del self._outboxes_early[uid, count]
             self._outboxes[uid] = count + 1
 
-    def lane_sequence(self, uid: int, collator: bytes) -> int:
-        """Return the last ordered sequence of a lane."""
-        return self._lanes.get((uid, collator), 0)
+    def feed_sequence(self, uid: int, collator: bytes) -> int:
+        """Return the last ordered sequence of a feed."""
+        return self._feeds.get((uid, collator), 0)
 
-    def restore_lane(self, uid: int, collator: bytes, sequence: int) -> None:
-        """Tell, at start, the last ordered sequence of a lane."""
-        self._lanes[(uid, collator)] = sequence
+    def restore_feed(self, uid: int, collator: bytes, sequence: int) -> None:
+        """Tell, at start, the last ordered sequence of a feed."""
+        self._feeds[(uid, collator)] = sequence
 
     def restore_results(self, uid: int, height: int, outboxes: int) -> None:
         """Tell, at start, the last height whose result was ordered, and how many outboxes were."""
@@ -268,7 +268,7 @@ class StatementPool:
         """Tell whether ordering the statement would be pointless."""
         match statement:
             case BatchCertificate(header):
-                if header.sequence <= self._lanes.get((header.uid, header.collator), 0):
+                if header.sequence <= self._feeds.get((header.uid, header.collator), 0):
                     return True
                 return height is not None and self._is_over(header.epoch, height + 1)
             case ResultCertificate(result, outbox):

@@ -28,7 +28,7 @@ class ReadyBatch:
     signatures_ok: tuple[bool, ...]
     """One fact a transaction; False where there is none."""
     void: bool
-    """The data does not match the header: zero transactions, but its lane moves on."""
+    """The data does not match the header: zero transactions, but its feed moves on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class BlockExecution:
     """Ascending by (receiver, index)."""
     outbox_root: bytes
     watermarks_root: bytes
-    """Hash of the shard's record after the height (lanes, watermarks, pot), 32 bytes."""
+    """Hash of the shard's record after the height (feeds, watermarks, pot), 32 bytes."""
     counters: tuple[int, ...]
     """See `COUNTERS`."""
     supply_delta: tuple[tuple[int, int], ...]
     """Change of accounts and pot together by asset: receipts consumed less receipts sent."""
     batches_ignored: tuple[bytes, ...]
-    """Digests of batches that their lane had passed already."""
+    """Digests of batches that their feed had passed already."""
     inboxes_waiting: tuple[Inbox, ...]
     """Of the inboxes given, those to be given again: over budget, or an earlier one is missing."""
     writes: tuple[Write, ...]
@@ -99,8 +99,8 @@ class Executor(Protocol):
             batches: The shard's batches of this height, in payload order.
         """
 
-    def lane(self, collator: bytes) -> int:
-        """Return the last batch sequence used of a lane; batches up to it are ignored."""
+    def last_sequence(self, collator: bytes) -> int:
+        """Return the last batch sequence used of a feed; batches up to it are ignored."""
 
     def root(self) -> bytes:
         """Return the state root, 32 bytes."""

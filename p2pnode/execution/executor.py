@@ -72,9 +72,9 @@ class ShardExecutor:
         """Last height that had input."""
         return self.state.record.height
 
-    def lane(self, collator: bytes) -> int:
-        """Return the last batch sequence used of a collator's lane."""
-        return self.state.record.lanes.get(collator, 0)
+    def last_sequence(self, collator: bytes) -> int:
+        """Return the last batch sequence used of a collator's feed."""
+        return self.state.record.feeds.get(collator, 0)
 
     def root(self) -> bytes:
         """Return the state root, 32 bytes."""
@@ -191,10 +191,10 @@ class _Work:
         return tuple(waiting)
 
     def run(self, batch: ReadyBatch) -> bool:
-        """Execute a batch; False if its lane has passed it and it is ignored."""
+        """Execute a batch; False if its feed has passed it and it is ignored."""
         header = batch.header
         assert header.uid == self._shard.uid, (header.uid, self._shard.uid)
-        if not self.record.use_lane(header.collator, header.sequence):
+        if not self.record.use_sequence(header.collator, header.sequence):
             return False
         self.inputs += 1
         if batch.void or header.kind != KIND_TRANSACTIONS:

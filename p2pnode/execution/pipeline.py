@@ -194,7 +194,7 @@ class Pipeline:
                 continue
             header, digest = statement.header, statement.header.digest()
             executor = self._executors.get(header.uid)
-            if executor is None or header.sequence <= executor.lane(header.collator):
+            if executor is None or header.sequence <= executor.last_sequence(header.collator):
                 # Ignored, whatever is in it: it may be so old that nobody has it any more.
                 found.append(ReadyBatch(header, digest, (), (), True))
                 continue

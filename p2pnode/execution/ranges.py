@@ -1,6 +1,6 @@
 """Account ranges: a shard is a uid and a bit prefix, the contiguous range of addresses under it.
 
-A split or a merge makes new shards with new uids; a uid is never used twice, since lanes,
+A split or a merge makes new shards with new uids; a uid is never used twice, since feeds,
 watermarks and results are named by it.
 """
 

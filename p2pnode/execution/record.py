@@ -1,4 +1,4 @@
-"""What a shard remembers beside its accounts: pot, lanes, watermarks, sums sent and received.
+"""What a shard remembers beside its accounts: pot, feeds, watermarks, sums sent and received.
 
 It stays outside the state root, so that the root of a range remains the hash of the roots of its
 halves; its hash is the result's watermarks root, so the executors sign it all the same.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from p2pnode import codec, crypto
 
 RECORD_BYTES_MAX = 1 << 20
-"""Largest encoded record: 256 lanes take 11 KiB."""
+"""Largest encoded record: 256 feeds take 11 KiB."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class ShardRecord:
     """Last height that had input here; 0 is genesis."""
     outboxes: int = 0
     """Outboxes that were not empty so far; numbers them without gaps."""
-    lanes: dict[bytes, int] = field(default_factory=dict)
+    feeds: dict[bytes, int] = field(default_factory=dict)
     """Last sequence used, by the collator's public key."""
     watermarks: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By source uid: height and number of the last outbox consumed."""
@@ -38,7 +38,7 @@ class ShardRecord:
         return ShardRecord(
             self.height,
             self.outboxes,
-            dict(self.lanes),
+            dict(self.feeds),
             dict(self.watermarks),
             dict(self.pot),
             dict(self.sent),
@@ -52,7 +52,7 @@ class ShardRecord:
                 1,
                 self.height,
                 self.outboxes,
-                sorted(self.lanes.items()),
+                sorted(self.feeds.items()),
                 [[uid, *mark] for uid, mark in sorted(self.watermarks.items())],
                 _encode_sums(self.pot),
                 _encode_sums(self.sent),
@@ -64,11 +64,11 @@ class ShardRecord:
         """Return the watermarks root of results, 32 bytes."""
         return crypto.sha256(b"\x02" + self.encode())
 
-    def use_lane(self, collator: bytes, sequence: int) -> bool:
-        """Move a lane on; False if the sequence is not above its last one."""
-        if sequence <= self.lanes.get(collator, 0):
+    def use_sequence(self, collator: bytes, sequence: int) -> bool:
+        """Move a feed on; False if the sequence is not above its last one."""
+        if sequence <= self.feeds.get(collator, 0):
             return False
-        self.lanes[collator] = sequence
+        self.feeds[collator] = sequence
         return True
 
     def outboxes_used(self, uid: int) -> int:
@@ -96,9 +96,9 @@ def decode_record(data: bytes) -> ShardRecord:
     if version != 1:
         raise codec.WrongShapeError(f"shard record version {version}, this node knows 1")
     record = ShardRecord(codec.unsigned(fields[1], "height"), codec.unsigned(fields[2], "outboxes"))
-    for lane in codec.array(fields[3], "lanes"):
-        collator, sequence = codec.array(lane, "lane", length=2)
-        record.lanes[codec.octets(collator, "collator", length=32)] = codec.unsigned(
+    for feed in codec.array(fields[3], "feeds"):
+        collator, sequence = codec.array(feed, "feed", length=2)
+        record.feeds[codec.octets(collator, "collator", length=32)] = codec.unsigned(
             sequence, "sequence"
         )
     for mark in codec.array(fields[4], "watermarks"):

@@ -92,9 +92,9 @@ class SystemExecutor:
         except (codec.NotCanonicalError, codec.WrongShapeError) as error:
             raise StateCorruptError(f"the system shard's record: {error}") from error
 
-    def lane(self, collator: bytes) -> int:
-        """Return the last batch sequence used of a collator's lane: this shard uses none."""
-        return self.record.lanes.get(collator, 0)
+    def last_sequence(self, collator: bytes) -> int:
+        """Return the last batch sequence used of a collator's feed: this shard uses none."""
+        return self.record.feeds.get(collator, 0)
 
     def root(self) -> bytes:
         """Return the state root, 32 bytes."""

@@ -1,7 +1,7 @@
 """The collator: whether it is our turn to pack ready transactions of a shard, and the packing.
 
 Executor number (height + i) mod p may pack a transaction that waited i x 2Δ (protocol.md,
-"Batches"). So exactly one is first in turn, and a dead one costs a wait, not the lane. In two cases
+"Batches"). So exactly one is first in turn, and a dead one costs a wait, nothing more. In two cases
 executors keep back longer than they must, since what two of them pack is carried twice and executes
 once:
 
@@ -43,7 +43,7 @@ class CollatorConfig:
     """Most transactions in a batch."""
     batches_unordered_max: int
     """Own batches that may wait to be ordered."""
-    lane_bytes_max: int = 8 * 1024 * 1024
+    feed_bytes_max: int = 8 * 1024 * 1024
     """Data of own batches that wait to be ordered."""
 
     @classmethod
@@ -113,7 +113,7 @@ class Collator:
             config: Numbers.
             pool: Where the transactions are.
             scheme: The chain's.
-            next_sequence: Above every sequence this key ever signed in the lane, at least 1.
+            next_sequence: Above every sequence this key ever signed in the feed, at least 1.
         """
         assert next_sequence >= 1, next_sequence
         self._config = config
@@ -236,7 +236,7 @@ class Collator:
         self._progress_ns = max(self._progress_ns, now_ns)
 
     def ordered(self, sequence: int) -> None:
-        """Note that an own batch was ordered: it and all before it leave the lane."""
+        """Note that an own batch was ordered: it and all before it leave the feed."""
         for earlier in [s for s in self._unordered if s <= sequence]:
             del self._unordered[earlier]
 
@@ -261,7 +261,7 @@ class Collator:
         held_bytes = sum(self._unordered.values())
         return (
             len(self._unordered) < config.batches_unordered_max
-            and held_bytes + config.batch_bytes_max <= config.lane_bytes_max
+            and held_bytes + config.batch_bytes_max <= config.feed_bytes_max
         )
 
     def _is_full(self) -> bool:

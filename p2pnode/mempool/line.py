@@ -232,7 +232,7 @@ class Line:
     def _is_blocked(self, sender: _Sender) -> bool:
         """Tell whether the transaction before the next one may still be ordered after it.
 
-        Batches of one lane are ordered by sequence. One of another lane may come late or never, and
+        Batches of one feed are ordered by sequence. One of another feed may come late or never, and
         what we packed behind it would be skipped for the gap: wait for its certificate.
         """
         before = sender.entries.get(sender.cursor - 1)

@@ -1,7 +1,7 @@
 """The pool: transactions that wait for a batch, and those in batches that wait to be executed.
 
 A transaction in a batch stays until the batch was executed, since batches die: void, passed over by
-a later one of their lane, or never certified. Then it is ready again.
+a later one of their feed, or never certified. Then it is ready again.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Pool:
 
         Args:
             now_ns: Monotonic time.
-            sequence: Number of the batch in our lane.
+            sequence: Number of the batch in our feed.
             bytes_max: Largest data: their canonical array.
             count_max: Most transactions.
             since_max_ns: Only those that are ready since then or longer.
@@ -189,7 +189,7 @@ class Pool:
             now_ns: Monotonic time.
             ids: All of the batch's transactions.
             by: The collator's public key, 32 bytes.
-            sequence: Number of the batch in the collator's lane.
+            sequence: Number of the batch in the collator's feed.
         """
         if (by, sequence) in self._batches or sequence <= self._last_ordered.get(by, 0):
             return
@@ -265,7 +265,7 @@ class Pool:
             height: The height whose execution is known.
             ordered: (collator, sequence) of the batches it ordered, void ones included. What they
                 held and `finished` does not name is ready again, and so is what earlier batches of
-                the same lanes held.
+                the same feeds held.
             finished: Ids that were executed, failed, or skipped for a reason that waiting does not
                 cure; not those skipped for a nonce gap.
             next_nonces: New next nonces, by address, of the accounts that used one.

@@ -23,7 +23,7 @@ class Batched:
     collator: bytes
     """Who packed it, 32 bytes."""
     sequence: int
-    """Number of the batch in the collator's lane."""
+    """Number of the batch in the collator's feed."""
     certified: bool
     """Whether we know the batch's certificate."""
 

@@ -82,7 +82,7 @@ transactions directly, too."""
 _GOSSIP: Final = b"gossip"
 
 UNORDERED_MAX: Final = 1024
-"""Batches remembered that are not ordered yet; lanes have far fewer."""
+"""Batches remembered that are not ordered yet; feeds have far fewer."""
 
 STALL_NS: Final = 1_500_000_000
 """Nothing final for so long while there is demand: the summary goes to all validators."""
@@ -117,7 +117,7 @@ class Recovered:
     """Above every batch sequence this node ever signed."""
     forgetful: bool
     """New, lost or repaired log: an epoch reached by block sync is only observed."""
-    lanes: tuple[tuple[int, bytes, int], ...]
+    feeds: tuple[tuple[int, bytes, int], ...]
     """(uid, collator, last ordered sequence)."""
     results: tuple[tuple[int, int, int], ...]
     """(uid, last height whose result was ordered, outboxes ordered)."""
@@ -259,8 +259,8 @@ class Core:
         self.desk.now_ns, self.desk.wall_ms = now_ns, wall_ms
         self._started_ns = now_ns
         r = self._recovered
-        for uid, collator, sequence in r.lanes:
-            self.ordering.pool.restore_lane(uid, collator, sequence)
+        for uid, collator, sequence in r.feeds:
+            self.ordering.pool.restore_feed(uid, collator, sequence)
         for uid, height, outboxes in r.results:
             self.ordering.pool.restore_results(uid, height, outboxes)
         if self.identity.index is not None:
@@ -401,7 +401,7 @@ class Core:
                 self.pipeline.fired()
             case ("intake", str(which)):
                 self.intake.fired(which)
-            case ("lanes", str(which)):
+            case ("feeds", str(which)):
                 if self.certifier is not None:
                     self.certifier.fired(which)
             case ("core", "summary"):

@@ -221,26 +221,26 @@ def recover(
                 raw = store.get("batches", statement.header.digest())
                 if raw is not None:
                     held.append(decode_held_batch(raw, DATA_BYTES_MAX + 4096))
-    lanes: dict[tuple[int, bytes], int] = {}
+    feeds: dict[tuple[int, bytes], int] = {}
     results: dict[int, tuple[int, int]] = {}
     for executor in executors.values():
         record = _record(executor)
-        for collator, sequence in record.lanes.items():
-            lanes[executor.uid, collator] = sequence
+        for collator, sequence in record.feeds.items():
+            feeds[executor.uid, collator] = sequence
         # An outbox that was consumed was ordered, however long ago.
         for source, (sent_height, number) in record.watermarks.items():
             results[source] = max(results.get(source, (0, 0)), (sent_height, number))
     for h in sorted(statements):
         for statement in statements[h]:
             if isinstance(statement, BatchCertificate):
-                lane = (statement.header.uid, statement.header.collator)
-                lanes[lane] = max(lanes.get(lane, 0), statement.header.sequence)
+                feed = (statement.header.uid, statement.header.collator)
+                feeds[feed] = max(feeds.get(feed, 0), statement.header.sequence)
             elif isinstance(statement, ResultCertificate):
                 result = statement.result
                 top, outboxes = results.get(result.uid, (0, 0))
                 outboxes = max(outboxes, outboxes_before(result) + bool(statement.outbox))
                 results[result.uid] = (max(top, result.height), outboxes)
-    own = max([log.next_sequence - 1, *(s for (_, key), s in lanes.items() if key == public_key)])
+    own = max([log.next_sequence - 1, *(s for (_, key), s in feeds.items() if key == public_key)])
     return Recovered(
         head=blocks.get(height),
         floor=_floor(chain, blocks, height, store),
@@ -250,7 +250,7 @@ def recover(
         batches=tuple(held),
         next_sequence=own + 1,
         forgetful=forgetful,
-        lanes=tuple((uid, key, s) for (uid, key), s in sorted(lanes.items())),
+        feeds=tuple((uid, key, s) for (uid, key), s in sorted(feeds.items())),
         results=tuple((uid, top, n) for uid, (top, n) in sorted(results.items())),
         own_results=store.get("meta", KEY_RESULTS),
         inboxes=store.get("meta", KEY_INBOXES),

@@ -33,7 +33,7 @@ class BatchHeader:
     collator: bytes
     """Public key of the executor that packed it, 32 bytes."""
     sequence: int
-    """Number of the batch in its lane (uid, collator), from 1."""
+    """Number of the batch in its feed, from 1; a feed is what one collator packs for one shard."""
     kind: int
     """`KIND_TRANSACTIONS`, `KIND_OUTBOX` or `KIND_SNAPSHOT`."""
     tx_root: bytes

@@ -65,7 +65,7 @@ class Parameters:
     batch_transactions_max: int = 2048
     """Most transactions a collator packs."""
     batches_unordered_max: int = 2
-    """Batches of one lane that may wait to be ordered."""
+    """Batches of one feed that may wait to be ordered."""
     entry_wait_ms: int = 20
     """An entry node sends transactions on at least this often."""
     fee_base: int = 1

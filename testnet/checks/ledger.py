@@ -37,7 +37,7 @@ class Ledger:
         """Begin at genesis."""
         self._facts = facts
         self._signature_ok = signature_ok
-        self._lanes: dict[bytes, int] = {}
+        self._feeds: dict[bytes, int] = {}
         self.height = 0
         self.counts: dict[int, tuple[int, int, int]] = {}
         """By height with a batch: transactions executed, failed, skipped."""
@@ -61,9 +61,9 @@ class Ledger:
 
     def _batch(self, header: bytes, batches: Rows) -> None:
         _, _, _, _, collator, sequence = cbor2.loads(header)[:6]
-        if sequence <= self._lanes.get(collator, 0):
+        if sequence <= self._feeds.get(collator, 0):
             return
-        self._lanes[collator] = sequence
+        self._feeds[collator] = sequence
         self.counts.setdefault(self.height, (0, 0, 0))
         raw = batches.get(hash_of(header))
         if raw is None:

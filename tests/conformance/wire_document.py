@@ -75,7 +75,7 @@ HEADER = items(
     "epoch",
     "uid, the shard",
     "collator's public key",
-    "sequence in the lane (uid, collator), from 1",
+    "sequence in the feed (uid, collator), from 1",
     "kind (1 transactions, 2 outbox, 3 snapshot)",
     "tx root: RFC 6962 root over the envelopes",
     "scheme",

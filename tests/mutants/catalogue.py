@@ -151,14 +151,15 @@ MUTANTS: Final = (
         ("valid batches",),
     ),
     Mutant(
-        "lane-sequence",
-        "A batch is used only if its sequence is greater than the last of its lane.",
+        "feed-sequence",
+        "A batch is used only if its sequence is greater than the last of its feed.",
         (
             ("p2pnode/execution/executor.py",
-             "        if not self.record.use_lane(header.collator, header.sequence):\n",
-             "        self.record.use_lane(header.collator, header.sequence)\n        if False:\n"),
+             "        if not self.record.use_sequence(header.collator, header.sequence):\n",
+             "        self.record.use_sequence(header.collator, header.sequence)\n"
+             "        if False:\n"),
             ("p2pnode/execution/pipeline.py",
-             "if executor is None or header.sequence <= executor.lane(header.collator):",
+             "if executor is None or header.sequence <= executor.last_sequence(header.collator):",
              "if executor is None:"),
         ),
         "relister",

@@ -21,8 +21,8 @@ CHAIN = make_chain(epoch_blocks=10)
 NOBODY = SignerList((), ())
 
 
-def batch_of(lane: tuple[int, int], sequence: int, epoch: int) -> BatchCertificate:
-    uid, collator = lane
+def batch_of(feed: tuple[int, int], sequence: int, epoch: int) -> BatchCertificate:
+    uid, collator = feed
     header, _ = batch(CHAIN, collator=collator, sequence=sequence, epoch=epoch, uid=uid)
     return BatchCertificate(header, bytes(64), NOBODY)
 
@@ -36,9 +36,9 @@ def evidence_of(signer: int, number: int) -> Evidence:
     return Evidence(0, signer, "batch", b"a", bytes(64), bytes([number]), bytes(64))
 
 
-LANES = st.tuples(st.integers(1, 2), st.integers(0, 2))
+FEEDS = st.tuples(st.integers(1, 2), st.integers(0, 2))
 STATEMENTS = st.one_of(
-    st.builds(batch_of, LANES, st.integers(1, 6), st.integers(0, 2)),
+    st.builds(batch_of, FEEDS, st.integers(1, 6), st.integers(0, 2)),
     st.builds(result_of, st.integers(0, 1), st.integers(1, 25), st.integers(0, 3), st.booleans()),
     st.builds(evidence_of, st.integers(0, 3), st.integers(0, 5)),
 )
@@ -57,7 +57,7 @@ def test_what_is_listed_height_by_height_keeps_the_rules(
     arriving: list[list[Statement]], foreign: st.DataObject
 ) -> None:
     pool = StatementPool(CHAIN)
-    lanes: dict[tuple[int, bytes], int] = {}
+    feeds: dict[tuple[int, bytes], int] = {}
     outboxes: dict[int, int] = {}
     listed_before: dict[bytes, Statement] = {}
     pending: dict[bytes, None] = {}
@@ -77,9 +77,9 @@ def test_what_is_listed_height_by_height_keeps_the_rules(
                     assert ("batch", header.uid) not in seen
                     seen["batch", header.uid] = None
                     assert CHAIN.admissible(header.epoch, height)
-                    lane = (header.uid, header.collator)
-                    assert header.sequence > lanes.get(lane, 0), "it would be ignored"
-                    lanes[lane] = header.sequence
+                    feed = (header.uid, header.collator)
+                    assert header.sequence > feeds.get(feed, 0), "it would be ignored"
+                    feeds[feed] = header.sequence
                 case ResultCertificate(of, outbox):
                     assert ("result", of.uid) not in seen
                     seen["result", of.uid] = None

@@ -31,7 +31,7 @@ records = st.builds(
     ShardRecord,
     height=numbers,
     outboxes=numbers,
-    lanes=st.dictionaries(digests, numbers, max_size=4),
+    feeds=st.dictionaries(digests, numbers, max_size=4),
     watermarks=st.dictionaries(numbers, st.tuples(numbers, numbers), max_size=4),
     pot=sums,
     sent=sums,

@@ -42,17 +42,17 @@ class Model:
     nonces: dict[int, int] = field(default_factory=dict)
     pot: int = 0
     left: int = 0
-    lanes: dict[bytes, int] = field(default_factory=dict)
+    feeds: dict[bytes, int] = field(default_factory=dict)
 
     def block(
         self, height: int, plans: list[tuple[ReadyBatch, list[Plan]]], last: bool
     ) -> list[str]:
         seen = []
         for batch, plan in plans:
-            lane = batch.header.collator
-            if batch.header.sequence <= self.lanes.get(lane, 0):
+            feed = batch.header.collator
+            if batch.header.sequence <= self.feeds.get(feed, 0):
                 continue
-            self.lanes[lane] = batch.header.sequence
+            self.feeds[feed] = batch.header.sequence
             if not batch.void:
                 seen += [self.transaction(height, item) for item in plan]
         if last:

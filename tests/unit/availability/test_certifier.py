@@ -50,7 +50,7 @@ OTHERS = (peer(1), peer(2), peer(3))
 
 
 class At:
-    """A validator's lanes between a real pool, collator, dispersal, custody and shelf."""
+    """A validator's feeds between a real pool, collator, dispersal, custody and shelf."""
 
     def __init__(self, me: int = 0, chain: Chain = CHAIN) -> None:
         self.chain, self.me = chain, me
@@ -111,7 +111,7 @@ class At:
         """Return when the timer armed last fires."""
         self.bench.settle()
         armed = [e for e in self.bench.out if isinstance(e, fx.ArmTimer)]
-        at = [e.at_ns for e in armed if e.key == ("lanes", which)]
+        at = [e.at_ns for e in armed if e.key == ("feeds", which)]
         return at[-1] if at else None
 
     def sent(self) -> list[tuple[tuple[bytes, ...], Lane, Message]]:
@@ -232,8 +232,8 @@ def test_no_batch_is_packed_while_another_waits() -> None:
     assert len(at.sent()) == 1
 
 
-def test_patience_with_other_lanes_ends() -> None:
-    # One lane that always has batches waiting would keep every other empty.
+def test_patience_with_other_feeds_ends() -> None:
+    # One feed that always has batches waiting would keep every other empty.
     at = At()
     at.waiting = 1
     at.pooled()
@@ -522,7 +522,7 @@ def test_a_certified_batch_is_expected_no_more() -> None:
 # --- what the chain says --------------------------------------------------------------------------
 
 
-def test_an_ordered_batch_frees_its_lane() -> None:
+def test_an_ordered_batch_frees_its_feed() -> None:
     at = At()
     first = at.pack()
     assert at.collator.statistics().unordered_count == 1

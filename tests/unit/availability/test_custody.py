@@ -15,7 +15,7 @@ from p2pnode.availability.custody import (
     CustodyConfig,
     EpochError,
     Equivocated,
-    LaneFullError,
+    FeedFullError,
     NotExecutorError,
     SequenceTakenError,
     StaleSequenceError,
@@ -154,7 +154,7 @@ def test_data_that_is_not_what_the_header_says_is_not_stored():
     with pytest.raises(VoidBatchError):
         accept(c, header, data[:-1] + b"x")
     assert header.digest() not in c
-    assert c.statistics().lanes_count == 0
+    assert c.statistics().feeds_count == 0
 
 
 def test_sequence_zero_is_refused():
@@ -162,7 +162,7 @@ def test_sequence_zero_is_refused():
         custody().screen(0, batch(sequence=0)[0], 100)
 
 
-def test_a_sequence_that_its_lane_passed_is_stale():
+def test_a_sequence_that_its_feed_passed_is_stale():
     c = custody()
     c.ordered(101, 1, KEYS[0].public, 5)
     for sequence in (4, 5):
@@ -173,11 +173,11 @@ def test_a_sequence_that_its_lane_passed_is_stale():
     c.screen(0, batch(sequence=1, collator=1)[0], 101)
 
 
-def test_a_lane_holds_two_unordered_batches_and_two_more_for_slack():
+def test_a_feed_holds_two_unordered_batches_and_two_more_for_slack():
     c = custody()
     for sequence in range(1, 5):
         accept(c, *batch(sequence=sequence))
-    with pytest.raises(LaneFullError) as caught:
+    with pytest.raises(FeedFullError) as caught:
         c.screen(0, batch(sequence=5)[0], 100)
     assert (caught.value.held, caught.value.held_max) == (4, 4)
     assert caught.value.penalty == 0
@@ -187,28 +187,28 @@ def test_a_lane_holds_two_unordered_batches_and_two_more_for_slack():
     accept(c, *batch(sequence=5))
 
 
-def test_a_lane_holds_so_many_unordered_bytes():
+def test_a_feed_holds_so_many_unordered_bytes():
     header, data = batch()
-    c = custody(lane_bytes_max=2 * len(data))
+    c = custody(feed_bytes_max=2 * len(data))
     accept(c, header, data)
     accept(c, *batch(sequence=2))
-    with pytest.raises(LaneFullError, match=f"{2 * len(data)} unordered bytes") as caught:
+    with pytest.raises(FeedFullError, match=f"{2 * len(data)} unordered bytes") as caught:
         c.screen(0, batch(sequence=3)[0], 100)
     assert (caught.value.held, caught.value.held_max) == (2 * len(data), 2 * len(data))
 
 
-def test_batches_nobody_orders_do_not_close_a_lane_for_ever():
-    c = custody(lane_forget_ns=30 * S)
+def test_batches_nobody_orders_do_not_close_a_feed_for_ever():
+    c = custody(feed_forget_ns=30 * S)
     for sequence in range(1, 5):
         accept(c, *batch(sequence=sequence))
-    with pytest.raises(LaneFullError):
+    with pytest.raises(FeedFullError):
         c.screen(30 * S - 1, batch(sequence=5)[0], 100)
     accept(c, *batch(sequence=5), now_ns=30 * S)
     assert c.statistics().unordered_count == 5
 
 
 def test_batches_nobody_orders_are_kept_until_no_payload_can_list_them():
-    c = custody(lane_forget_ns=1)
+    c = custody(feed_forget_ns=1)
     digests = []
     for sequence in range(1, 100):
         header, data = batch(sequence=sequence)
@@ -222,7 +222,7 @@ def test_batches_nobody_orders_are_kept_until_no_payload_can_list_them():
     assert c.statistics().batches_count == 0
 
 
-def test_the_lane_is_checked_again_when_the_signature_was():
+def test_the_feed_is_checked_again_when_the_signature_was():
     c = custody()
     header, data = batch()
     c.screen(0, header, 100)
@@ -298,7 +298,7 @@ def test_what_was_ordered_is_kept_for_the_retention_and_then_named_once():
     assert header.digest() not in c
 
 
-def test_what_a_lane_passed_over_is_pruned_like_what_was_ordered():
+def test_what_a_feed_passed_over_is_pruned_like_what_was_ordered():
     c = custody(retention_heights=10)
     (first, first_data), (second, second_data) = batch(sequence=1), batch(sequence=2)
     accept(c, first, first_data)
@@ -324,5 +324,5 @@ def test_statistics_add_up():
     accept(c, *batch(collator=1))
     c.ordered(101, 1, KEYS[0].public, 1)
     statistics = c.statistics()
-    assert (statistics.lanes_count, statistics.batches_count) == (2, 2)
+    assert (statistics.feeds_count, statistics.batches_count) == (2, 2)
     assert (statistics.unordered_count, statistics.held_bytes) == (1, 2 * len(data))

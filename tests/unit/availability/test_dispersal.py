@@ -100,7 +100,7 @@ def test_a_batch_is_given_up_after_its_attempts_though_the_chain_stands_still():
     assert d.give_up(3 * S, 0) == [header]
 
 
-def test_what_a_later_batch_of_the_lane_passed_over_is_forgotten():
+def test_what_a_later_batch_of_the_feed_passed_over_is_forgotten():
     d = Dispersal(DispersalConfig())
     begin(d, 1, 1, 1, 1, sequence=1)
     second, _ = begin(d, 1, 1, 1, 1, sequence=2)

@@ -174,7 +174,7 @@ def test_blocks_from_others_are_taken_stored_and_told_in_order() -> None:
         "bodies": 5,
         "statements": 3,
     }
-    assert at.ordering.pool.lane_sequence(1, KEYS[0].public) == 5
+    assert at.ordering.pool.feed_sequence(1, KEYS[0].public) == 5
 
 
 def test_times_of_blocks_are_computed_not_believed() -> None:

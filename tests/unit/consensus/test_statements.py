@@ -64,7 +64,7 @@ def test_the_certificate_that_waits_longest_comes_first() -> None:
     assert pool.choose(1, ()) == (first,)
 
 
-def test_a_lane_is_listed_in_the_order_of_its_sequences() -> None:
+def test_a_feed_is_listed_in_the_order_of_its_sequences() -> None:
     pool = StatementPool(CHAIN)
     digests = {s: add(pool, batch_certificate(CHAIN, sequence=s)) for s in (3, 1, 2)}
     for height, sequence in ((1, 1), (2, 2), (3, 3)):
@@ -72,10 +72,10 @@ def test_a_lane_is_listed_in_the_order_of_its_sequences() -> None:
         pool.ordered(height, (digests[sequence],))
     assert pool.choose(4, ()) == ()
     assert not pool.has_waiting()
-    assert pool.lane_sequence(1, CHAIN.genesis.validators[0].public_key) == 3
+    assert pool.feed_sequence(1, CHAIN.genesis.validators[0].public_key) == 3
 
 
-def test_a_batch_that_its_lane_has_passed_is_never_listed() -> None:
+def test_a_batch_that_its_feed_has_passed_is_never_listed() -> None:
     pool = StatementPool(CHAIN)
     late = add(pool, batch_certificate(CHAIN, sequence=1))
     pool.ordered(1, (add(pool, batch_certificate(CHAIN, sequence=2)),))
@@ -84,7 +84,7 @@ def test_a_batch_that_its_lane_has_passed_is_never_listed() -> None:
     assert not pool.has_waiting()
 
 
-def test_what_ancestors_list_is_left_out_and_their_lanes_are_followed() -> None:
+def test_what_ancestors_list_is_left_out_and_their_feeds_are_followed() -> None:
     pool = StatementPool(CHAIN)
     first, second = (add(pool, batch_certificate(CHAIN, sequence=s)) for s in (1, 2))
     other = add(pool, batch_certificate(CHAIN, collator=1))
@@ -241,7 +241,7 @@ def test_a_full_pool_takes_only_what_a_payload_lists(monkeypatch: pytest.MonkeyP
     assert pool.get(digest_of(raw)) == certificate
     assert pool.waiting_count() == 3
     pool.ordered(1, (digest_of(raw),))
-    assert pool.lane_sequence(1, CHAIN.genesis.validators[0].public_key) == 1
+    assert pool.feed_sequence(1, CHAIN.genesis.validators[0].public_key) == 1
 
 
 def test_only_batches_of_the_shard_that_nobody_listed_are_counted() -> None:
@@ -256,7 +256,7 @@ def test_only_batches_of_the_shard_that_nobody_listed_are_counted() -> None:
 
 def test_what_was_ordered_before_a_restart_is_known_by_its_marks() -> None:
     pool = StatementPool(CHAIN)
-    pool.restore_lane(1, CHAIN.genesis.validators[0].public_key, 4)
+    pool.restore_feed(1, CHAIN.genesis.validators[0].public_key, 4)
     pool.restore_results(1, 9, 1)
     add(pool, batch_certificate(CHAIN, sequence=4))
     add(pool, result_certificate(CHAIN, 8, outboxes=0, receipts=FEES))

@@ -164,7 +164,7 @@ def test_an_amount_of_zero_makes_no_account() -> None:
     assert executor.state.statistics().accounts_count == 1
 
 
-# --- batches and lanes ----------------------------------------------------------------------------
+# --- batches and feeds ----------------------------------------------------------------------------
 
 
 def test_the_same_transactions_in_two_batches_execute_once() -> None:
@@ -177,7 +177,7 @@ def test_the_same_transactions_in_two_batches_execute_once() -> None:
     assert (held(executor, 0), held(executor, 1)) == (1005, 985)
 
 
-def test_a_batch_whose_sequence_its_lane_has_passed_is_ignored() -> None:
+def test_a_batch_whose_sequence_its_feed_has_passed_is_ignored() -> None:
     executor = executor_of({0: {0: 1000}})
     run(executor, batch_of([transfer(0, 0, (1, 0, 1))], sequence=4))
     root, record = executor.root(), executor.state.record.root()
@@ -188,7 +188,7 @@ def test_a_batch_whose_sequence_its_lane_has_passed_is_ignored() -> None:
     assert not block.has_result
     assert not block.writes
     assert (executor.root(), executor.state.record.root()) == (root, record)
-    # Another collator's lane is its own, and a gap in sequences is no fault.
+    # Another collator's feed is its own, and a gap in sequences is no fault.
     assert run(executor, batch_of([], sequence=9, collator=1), height=3).has_result
 
 
@@ -202,7 +202,7 @@ def test_two_batches_of_one_sequence_in_a_block_count_once() -> None:
 
 
 @pytest.mark.parametrize("how", [{"void": True}, {"kind": KIND_SNAPSHOT}])
-def test_a_void_batch_runs_nothing_but_moves_its_lane(how: dict[str, int]) -> None:
+def test_a_void_batch_runs_nothing_but_moves_its_feed(how: dict[str, int]) -> None:
     executor = executor_of({0: {0: 1000}})
     root = executor.root()
     block = run(executor, batch_of([transfer(0, 0, (1, 0, 1))], **how))  # type: ignore[arg-type]

@@ -126,8 +126,8 @@ def test_an_account_has_one_encoding() -> None:
 def test_a_record_survives_its_encoding_and_does_not_depend_on_order() -> None:
     record = ShardRecord(height=9, outboxes=2)
     for collator in COLLATORS[:2]:
-        assert record.use_lane(collator, 3)
-    assert not record.use_lane(COLLATORS[0], 3)
+        assert record.use_sequence(collator, 3)
+    assert not record.use_sequence(COLLATORS[0], 3)
     assert record.use_outbox(4, 7, 1)
     assert not record.use_outbox(4, 8, 1)
     assert not record.use_outbox(4, 8, 3)
@@ -135,16 +135,16 @@ def test_a_record_survives_its_encoding_and_does_not_depend_on_order() -> None:
     record.sent = {0: 1}
     assert decode_record(record.encode()) == record
     other = record.copy()
-    other.lanes = {collator: 3 for collator in reversed(COLLATORS[:2])}
+    other.feeds = {collator: 3 for collator in reversed(COLLATORS[:2])}
     assert other.root() == record.root()
-    other.use_lane(COLLATORS[0], 4)
+    other.use_sequence(COLLATORS[0], 4)
     assert other.root() != record.root()
-    assert record.lanes[COLLATORS[0]] == 3
+    assert record.feeds[COLLATORS[0]] == 3
 
 
 def test_a_record_whose_entries_do_not_ascend_is_refused() -> None:
-    lanes = [[collator, 1] for collator in COLLATORS[:2]]
-    for order in (lanes[::-1], [lanes[0], lanes[0]]):
+    feeds = [[collator, 1] for collator in COLLATORS[:2]]
+    for order in (feeds[::-1], [feeds[0], feeds[0]]):
         with pytest.raises(codec.NotCanonicalError):
             decode_record(codec.encode([1, 0, 0, order, [], [], [], []]))
-    assert len(decode_record(codec.encode([1, 0, 0, lanes, [], [], [], []])).lanes) == 2
+    assert len(decode_record(codec.encode([1, 0, 0, feeds, [], [], [], []])).feeds) == 2

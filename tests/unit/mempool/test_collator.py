@@ -150,7 +150,7 @@ def test_the_hold_ends_before_the_turn_however_fast_the_heights():
     assert CollatorConfig.of(CHAIN, 1, OWN, parameters).hold_ns == 5 * MS
 
 
-def test_no_batch_is_due_while_the_lane_has_as_many_unordered_as_allowed():
+def test_no_batch_is_due_while_the_feed_has_as_many_unordered_as_allowed():
     p = pool()
     c = settled(collator(p, batch_transactions_max=1))
     put(p, *(transaction(s, 0) for s in range(4)), now_ns=0)
@@ -162,9 +162,9 @@ def test_no_batch_is_due_while_the_lane_has_as_many_unordered_as_allowed():
     assert c.statistics().unordered_count == 0
 
 
-def test_no_batch_is_due_while_the_lane_has_as_many_unordered_bytes_as_allowed():
+def test_no_batch_is_due_while_the_feed_has_as_many_unordered_bytes_as_allowed():
     p = pool()
-    c = settled(collator(p, next_sequence=9, lane_bytes_max=200_000))
+    c = settled(collator(p, next_sequence=9, feed_bytes_max=200_000))
     c.restore(8, 100_000)
     put(p, transaction(1, 0), now_ns=0)
     assert c.due(40 * MS, 0, DELTA) is None

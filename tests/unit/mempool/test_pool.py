@@ -117,7 +117,7 @@ def test_a_void_batch_gives_everything_back():
     assert take(p, 1) == transactions
 
 
-def test_a_batch_passed_over_in_its_lane_gives_everything_back():
+def test_a_batch_passed_over_in_its_feed_gives_everything_back():
     p = pool()
     a, b = transaction(1, 0), transaction(2, 0)
     put(p, a, b)
@@ -127,7 +127,7 @@ def test_a_batch_passed_over_in_its_lane_gives_everything_back():
     assert take(p, 1) == [a]
 
 
-def test_a_batch_seen_after_its_lane_went_on_marks_nothing():
+def test_a_batch_seen_after_its_feed_went_on_marks_nothing():
     p = pool()
     t = transaction(1, 0)
     put(p, t)

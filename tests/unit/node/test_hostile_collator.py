@@ -116,7 +116,7 @@ def test_batches_nobody_orders_leave_memory_at_once_and_the_disk_after_their_epo
     assert len(on_disk) < 12
 
 
-def test_a_lane_that_always_has_batches_waiting_starves_nobody() -> None:
+def test_a_feed_that_always_has_batches_waiting_starves_nobody() -> None:
     """Collators hold back while certified batches wait: a hostile one can see to that for ever."""
     cluster = Cluster(epoch_blocks=1000)
     hostile = cluster.shells[HOSTILE]

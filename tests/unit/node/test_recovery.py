@@ -95,7 +95,7 @@ def test_an_empty_store_gets_genesis_and_begins_at_height_0() -> None:
         batches=(),
         next_sequence=1,
         forgetful=True,
-        lanes=(),
+        feeds=(),
         results=(),
         own_results=None,
         inboxes=None,
@@ -252,13 +252,13 @@ def test_without_its_last_block_an_epoch_cannot_be_left() -> None:
         recovered(cluster, shell)
 
 
-def test_lanes_and_results_are_what_blocks_ordered() -> None:
+def test_feeds_and_results_are_what_blocks_ordered() -> None:
     cluster, shell = lived(19, transactions=6)
     found = recovered(cluster, shell)
     pool = shell.core.ordering.pool
-    ((uid, collator, sequence),) = found.lanes
+    ((uid, collator, sequence),) = found.feeds
     assert (uid, collator) == (1, shell.key.public)
-    assert sequence == pool.lane_sequence(1, collator) > 0
+    assert sequence == pool.feed_sequence(1, collator) > 0
     tops = {uid: top for uid, top, _ in found.results}
     assert tops[1] == pool.certified_height(1) > 0
 
@@ -279,7 +279,7 @@ def test_the_next_sequence_is_above_every_batch_ever_signed() -> None:
     cluster, shell = lived(12, transactions=6)
     signed = log_of(cluster, shell).next_sequence
     assert signed == shell.core.collator.statistics().next_sequence  # type: ignore[union-attr]
-    # Even where the log has forgotten, the lane has not.
+    # Even where the log has forgotten, the feed has not.
     empty = LogState((), None, 1)
     executors = open_executors(cluster.chain, shell.store)
     found = recover(cluster.chain, shell.store, empty, executors, shell.key.public, forgetful=True)

@@ -12,7 +12,7 @@ from p2pnode.availability.custody import (
     Custody,
     CustodyConfig,
     Equivocated,
-    LaneFullError,
+    FeedFullError,
     StaleSequenceError,
 )
 from p2pnode.types.genesis import Parameters
@@ -32,7 +32,7 @@ PRUNE = st.tuples(st.just("prune"), st.just(()))
 
 
 @given(st.lists(OFFER | ORDER | PRUNE, max_size=60))
-def test_lanes_keep_their_limits_and_nothing_promised_is_lost_early(steps: list):
+def test_feeds_keep_their_limits_and_nothing_promised_is_lost_early(steps: list):
     config = dataclasses.replace(CustodyConfig.of(CHAIN, Parameters()), retention_heights=5)
     custody = Custody(config, SCHEME)
     custody.enter_epoch(0, {}, (), 0)
@@ -51,7 +51,7 @@ def test_lanes_keep_their_limits_and_nothing_promised_is_lost_early(steps: list)
             except StaleSequenceError:
                 assert (collator, sequence) not in held
                 assert sequence <= ordered[collator]
-            except LaneFullError:
+            except FeedFullError:
                 assert (collator, sequence) not in held
                 assert len(waiting) == 4
             else:
