@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from p2pnode.consensus.epoch import Digest, Index, Key, Pos
-from p2pnode.consensus.items import Draft, Lane, Signed
+from p2pnode.consensus.items import Draft, Signed, TrafficClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Broadcast:
     """Send to every validator but us; a Draft is signed first and also comes back to us."""
 
     item: Draft | Signed | bytes
-    lane: Lane
+    traffic: TrafficClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Send:
 
     to: tuple[Index, ...]
     item: Draft | Signed | bytes
-    lane: Lane
+    traffic: TrafficClass
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,9 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
     Synced,
+    TrafficClass,
     Tune,
 )
-from p2pnode.consensus.engine import Lane as EngineLane
 from p2pnode.consensus.standing import Standing, standing_of
 from p2pnode.errors import RemoteProtocolError
 from p2pnode.types.chain import Chain
@@ -70,10 +70,10 @@ RECORD_ENGINE: Final = 3
 """Code of the log records that hold an engine's own record: `[3, epoch, record]`."""
 
 _LANES: Final = {
-    EngineLane.VOTE: Lane.VOTE,
-    EngineLane.CERT: Lane.VOTE,
-    EngineLane.PROPOSAL: Lane.PROPOSAL,
-    EngineLane.BULK: Lane.PROPOSAL,
+    TrafficClass.VOTE: Lane.VOTE,
+    TrafficClass.CERT: Lane.VOTE,
+    TrafficClass.PROPOSAL: Lane.PROPOSAL,
+    TrafficClass.BULK: Lane.PROPOSAL,
 }
 
 
@@ -383,10 +383,10 @@ class EngineHost:
                 case Persist(record, sync):
                     encoded = codec.encode([RECORD_ENGINE, self.epoch.number, record])
                     self._desk.append(encoded, sync=sync)
-                case Broadcast(item, lane):
-                    self._dispatch(None, item, lane)
-                case Send(to, item, lane):
-                    self._dispatch(to, item, lane)
+                case Broadcast(item, traffic):
+                    self._dispatch(None, item, traffic)
+                case Send(to, item, traffic):
+                    self._dispatch(to, item, traffic)
                 case SetTimer(key, after_ns):
                     self._desk.arm(("engine", self.epoch.number, key), self._desk.now_ns + after_ns)
                 case CancelTimer(key):
@@ -435,23 +435,23 @@ class EngineHost:
         self._desk.add(Forget(self.kind, self.epoch.number, position))
 
     def _dispatch(
-        self, to: tuple[int, ...] | None, item: Draft | Signed | bytes, lane: EngineLane
+        self, to: tuple[int, ...] | None, item: Draft | Signed | bytes, traffic: TrafficClass
     ) -> None:
         if isinstance(item, Draft):
-            self._sign(to, item, lane)
+            self._sign(to, item, traffic)
             return
         signed = (item.sender, item.body, item.sig) if isinstance(item, Signed) else None
         certificate = item if isinstance(item, bytes) else b""
         # A relayed proposal carries its payload too: who gets it may have missed the first one.
         body = (
             self._application.payload_body(item.body)
-            if isinstance(item, Signed) and lane is EngineLane.PROPOSAL
+            if isinstance(item, Signed) and traffic is TrafficClass.PROPOSAL
             else b""
         )
         message = EngineItem(self.epoch.number, signed, certificate, body)
-        self._desk.send(self.peers(to), _LANES[lane], encode_message(message))
+        self._desk.send(self.peers(to), _LANES[traffic], encode_message(message))
 
-    def _sign(self, to: tuple[int, ...] | None, draft: Draft, lane: EngineLane) -> None:
+    def _sign(self, to: tuple[int, ...] | None, draft: Draft, traffic: TrafficClass) -> None:
         epoch = self.epoch
         assert self._me is not None, "an observer's engine made a draft"
         me = self._me
@@ -465,7 +465,7 @@ class EngineHost:
             item = Signed(me, draft.body, signature)
             if self.epoch is not epoch:
                 return
-            self._dispatch(to, item, lane)
+            self._dispatch(to, item, traffic)
             self._step(Msg(me, item))
 
         self._desk.sign(

@@ -1,4 +1,4 @@
-"""What travels between engines: votes and certificates, the signatures in them, their lanes."""
+"""What travels between engines: votes and certificates, the signatures in them, their classes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ class Interest(Enum):
     """Verify its claims and hand it in."""
 
 
-class Lane(Enum):
-    """What the transport should do with an item, and what overload may shed."""
+class TrafficClass(Enum):
+    """What the transport should do with an item, and what overload may shed.
+
+    The host picks a lane by it (`p2pnode.ports.Lane`).
+    """
 
     VOTE = 0
     """Small, direct to every validator, never behind BULK."""

@@ -224,11 +224,11 @@ MUTANTS: Final = (
         (
             (SIMPLEX,
              "            view.voted = votes.notarize(proposal)\n"
-             "            self._emit(Broadcast(Draft(view.voted), Lane.VOTE))\n",
+             "            self._emit(Broadcast(Draft(view.voted), TrafficClass.VOTE))\n",
              "            view.voted = votes.notarize(proposal)\n"
-             "            self._emit(Broadcast(Draft(view.voted), Lane.VOTE))\n"
+             "            self._emit(Broadcast(Draft(view.voted), TrafficClass.VOTE))\n"
              "            view.closed = votes.finalize(proposal)\n"
-             "            self._emit(Broadcast(Draft(view.closed), Lane.VOTE))\n"),
+             "            self._emit(Broadcast(Draft(view.closed), TrafficClass.VOTE))\n"),
         ),
         "plain",
         ("finalize only with the notarization",),

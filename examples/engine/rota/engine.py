@@ -38,7 +38,6 @@ from p2pnode.consensus.engine import (
     Interest,
     Item,
     Key,
-    Lane,
     MalformedItemError,
     Msg,
     Offence,
@@ -47,6 +46,7 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
     Synced,
+    TrafficClass,
     decode_signed,
     encode_signed,
     quorum_of,
@@ -141,12 +141,12 @@ class RotaEngine:
             case Built(ctx, bytes() as payload) if ctx == self._height and self._mine_to_sign():
                 self._drafted = True
                 body = codec.encode((self._height, self._floor.digest, payload))
-                return [Broadcast(Draft(body), Lane.PROPOSAL)]
+                return [Broadcast(Draft(body), TrafficClass.PROPOSAL)]
             case Checked(ctx, True) if ctx == (self._height, self._checked):
                 if self._mine_to_sign():
                     self._drafted = True
                     body = codec.encode((self._height, self._floor.digest, self._checked))
-                    return [Broadcast(Draft(body), Lane.VOTE)]
+                    return [Broadcast(Draft(body), TrafficClass.VOTE)]
             case Synced(floor) if floor.height > self._floor.height:
                 self._floor = floor
                 return self._enter(now_ns)
@@ -170,8 +170,8 @@ class RotaEngine:
         mine = self._signed.get(self._height)
         if mine is not None:
             self._drafted = True
-            lane = Lane.PROPOSAL if proposer == mine.sender else Lane.VOTE
-            return [*out, Broadcast(mine, lane), *self._vote(now_ns, mine)]
+            traffic = TrafficClass.PROPOSAL if proposer == mine.sender else TrafficClass.VOTE
+            return [*out, Broadcast(mine, traffic), *self._vote(now_ns, mine)]
         if proposer == self._epoch.me:
             due_ns = self._proposed_ns + self._parameters.block_interval_ns
             not_before_ns = max(now_ns, due_ns) if self._proposed_ns else now_ns
@@ -240,11 +240,11 @@ class RotaEngine:
         if height < self._height:
             # The floor's proof may be of the epoch before, and then says nothing to this one.
             ours = self._floor.height >= self._epoch.first_height
-            return [Send((peer,), self._floor.proof, Lane.BULK)] if ours else []
+            return [Send((peer,), self._floor.proof, TrafficClass.BULK)] if ours else []
         if height > self._height:
             return []
         lacking = [vote for vote in self._tally.votes() if not have >> vote.sender & 1]
-        return [Send((peer,), vote, Lane.BULK) for vote in lacking]
+        return [Send((peer,), vote, TrafficClass.BULK) for vote in lacking]
 
     # --- for people and tests ---------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from p2pnode.consensus.engine import Effect, Epoch, Index, Lane, Send
+from p2pnode.consensus.engine import Effect, Epoch, Index, Send, TrafficClass
 from p2pnode.consensus.simplex import summaries
 from p2pnode.consensus.simplex.summaries import Status
 from p2pnode.consensus.simplex.views import Views
@@ -59,7 +59,7 @@ class Answers:
         if me is None or peer == me:
             return
         for data in summaries.lacking(status, self._views, final, current):
-            self._emit(Send((peer,), data, Lane.BULK))
+            self._emit(Send((peer,), data, TrafficClass.BULK))
         if done:
             return
         newest_votes = max(status.final, final, current - ANSWER_VIEWS_MAX) + 1
@@ -71,10 +71,10 @@ class Answers:
         if view is None:
             return
         proposing = self._proposer_of(number) == me
-        for tally, lane in (
-            (view.notarizes, Lane.PROPOSAL if proposing else Lane.VOTE),
-            (view.finals, Lane.VOTE),
+        for tally, traffic in (
+            (view.notarizes, TrafficClass.PROPOSAL if proposing else TrafficClass.VOTE),
+            (view.finals, TrafficClass.VOTE),
         ):
             own = tally.vote_of(me)
             if own is not None:
-                self._emit(Send((peer,), own, lane))
+                self._emit(Send((peer,), own, traffic))

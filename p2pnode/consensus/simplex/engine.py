@@ -51,7 +51,6 @@ from p2pnode.consensus.engine import (
     Interest,
     Item,
     Key,
-    Lane,
     Msg,
     Offence,
     Persist,
@@ -61,6 +60,7 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
     Synced,
+    TrafficClass,
     Tune,
     decode_signed,
     quorum_of,
@@ -415,7 +415,7 @@ class SimplexEngine:
         ):
             body = votes.finalize(view.block)
             view.closed = body
-            self._emit(Broadcast(Draft(body), Lane.VOTE))
+            self._emit(Broadcast(Draft(body), TrafficClass.VOTE))
             self._emit(SetTimer(("final", view.number), 4 * self._pace.delta_ns))
 
     # --- rules, in the order of a view ------------------------------------------------------------
@@ -518,7 +518,7 @@ class SimplexEngine:
                 )
         if view.checked is Verdict.YES:
             view.voted = votes.notarize(proposal)
-            self._emit(Broadcast(Draft(view.voted), Lane.VOTE))
+            self._emit(Broadcast(Draft(view.voted), TrafficClass.VOTE))
         elif view.checked is Verdict.NO:
             self._nullify(view)
 
@@ -555,7 +555,7 @@ class SimplexEngine:
             return False
         view.closed = votes.nullify(view.number)
         self._chronicle.gave_up(self._now_ns, view, timed=timed)
-        self._emit(Broadcast(Draft(view.closed), Lane.VOTE))
+        self._emit(Broadcast(Draft(view.closed), TrafficClass.VOTE))
         return True
 
     def _on_retry(self, number: int) -> None:
@@ -565,10 +565,10 @@ class SimplexEngine:
         self._emit(SetTimer(("retry", number), self._timers.retry_ns()))
         own = self._views.make(number).finals.vote_of(self._me)
         if own is not None:
-            self._emit(Broadcast(own, Lane.VOTE))
+            self._emit(Broadcast(own, TrafficClass.VOTE))
         entry = self._entry_certificate()
         if entry is not None:
-            self._emit(Broadcast(entry, Lane.CERT))
+            self._emit(Broadcast(entry, TrafficClass.CERT))
 
     def _entry_certificate(self) -> bytes | None:
         before = self._views.get(self._current - 1)

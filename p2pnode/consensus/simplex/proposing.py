@@ -13,8 +13,8 @@ from p2pnode.consensus.engine import (
     Effect,
     Epoch,
     Key,
-    Lane,
     SetTimer,
+    TrafficClass,
 )
 from p2pnode.consensus.simplex import votes
 from p2pnode.consensus.simplex.missing import Missing
@@ -121,7 +121,7 @@ class Proposing:
             return
         view.voted = votes.notarize(proposal)
         view.seen_ns = view.seen_ns or now_ns
-        self._emit(Broadcast(Draft(view.voted), Lane.PROPOSAL))
+        self._emit(Broadcast(Draft(view.voted), TrafficClass.PROPOSAL))
 
     def snapshot(self) -> codec.Value:
         """Return the whole state, for fingerprints."""

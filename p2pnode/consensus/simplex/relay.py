@@ -10,9 +10,9 @@ from p2pnode.consensus.engine import (
     EngineParameters,
     Epoch,
     Index,
-    Lane,
     Send,
     SetTimer,
+    TrafficClass,
 )
 from p2pnode.consensus.simplex.pace import Pace
 from p2pnode.consensus.simplex.views import View, Views
@@ -60,14 +60,14 @@ class Relay:
         if me is None:
             return
         if after_ns == 0:
-            self._emit(Broadcast(data, Lane.CERT))
+            self._emit(Broadcast(data, TrafficClass.CERT))
             return
         if view.number <= self._views.floor_view:
             return  # the floor's own proof replaces it
         follower = self._proposer_of(view.number + 1)
         ahead = kind is not Kind.FINALIZE and follower != me
         if ahead and not view.has_shown(kind, follower):
-            self._emit(Send((follower,), data, Lane.CERT))
+            self._emit(Send((follower,), data, TrafficClass.CERT))
             view.show(kind, follower)
         if not view.unrelayed:
             self._emit(
@@ -98,7 +98,7 @@ class Relay:
                 if index != self._epoch.me and not view.has_shown(kind, index)
             )
             if to:
-                self._emit(Send(to, view.certificates[kind], Lane.CERT))
+                self._emit(Send(to, view.certificates[kind], TrafficClass.CERT))
         view.unrelayed = []
 
     def note_holdings(self, signer: Index, ballot: Ballot) -> None:

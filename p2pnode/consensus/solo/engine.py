@@ -29,7 +29,6 @@ from p2pnode.consensus.engine import (
     Interest,
     Item,
     Key,
-    Lane,
     MalformedItemError,
     Msg,
     Pos,
@@ -37,6 +36,7 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
     Synced,
+    TrafficClass,
     decode_signed,
     encode_signed,
 )
@@ -125,7 +125,7 @@ class SoloEngine:
                 self._asked = False
                 self._drafted = self._floor.height + 1
                 body = codec.encode((self._drafted, self._floor.digest, payload))
-                return [Broadcast(Draft(body), Lane.PROPOSAL)]
+                return [Broadcast(Draft(body), TrafficClass.PROPOSAL)]
             case Synced(floor) if floor.height > self._floor.height:
                 self._floor = floor
                 self._prune()
@@ -186,7 +186,7 @@ class SoloEngine:
             return []
         if self._epoch.me is None or not self._floor.proof or height >= self._floor.height:
             return []
-        return [Send((peer,), self._floor.proof, Lane.BULK)]
+        return [Send((peer,), self._floor.proof, TrafficClass.BULK)]
 
     def held(self) -> int:
         return 1 + len(self._votes)

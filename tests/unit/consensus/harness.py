@@ -32,7 +32,6 @@ from p2pnode.consensus.engine import (
     Floor,
     Interest,
     Item,
-    Lane,
     Msg,
     Offence,
     Persist,
@@ -42,6 +41,7 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
     Synced,
+    TrafficClass,
     encode_signed,
     genesis_floor,
 )
@@ -260,10 +260,10 @@ class Net:
                     node.log.append(record)
                     if sync:
                         node.synced = len(node.log)
-                case Broadcast(item, lane):
-                    self._send(node, tuple(range(len(self.nodes))), item, lane)
-                case Send(to, item, lane):
-                    self._send(node, to, item, lane)
+                case Broadcast(item, traffic):
+                    self._send(node, tuple(range(len(self.nodes))), item, traffic)
+                case Send(to, item, traffic):
+                    self._send(node, to, item, traffic)
                 case SetTimer(key, after_ns):
                     assert after_ns >= 0
                     self._set_timer(node, key, after_ns)
@@ -333,7 +333,9 @@ class Net:
 
         self.at(self.check_delay_ns, answer)
 
-    def _send(self, node: Node, to: tuple[int, ...], item: Draft | Item, lane: Lane) -> None:
+    def _send(
+        self, node: Node, to: tuple[int, ...], item: Draft | Item, traffic: TrafficClass
+    ) -> None:
         if isinstance(item, Draft):
             for key, value in self.engine_type.slots(item.body).items():
                 if node.slots.get(key, value) != value:

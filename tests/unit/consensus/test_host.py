@@ -29,7 +29,6 @@ from p2pnode.consensus.engine import (
     Floor,
     Interest,
     Item,
-    Lane,
     Msg,
     Offence,
     Persist,
@@ -38,6 +37,7 @@ from p2pnode.consensus.engine import (
     SetTimer,
     Signed,
     Synced,
+    TrafficClass,
     Tune,
 )
 from p2pnode.consensus.engine import Summary as EngineSummary
@@ -167,7 +167,7 @@ def test_effects_keep_their_order_though_the_application_answers_inside_one() ->
     def script(engine: ToyEngine, event: Event) -> list[Effect]:
         match event:
             case Demand():
-                return [BUILD, Persist(b"first", sync=False), Broadcast(b"cert", Lane.CERT)]
+                return [BUILD, Persist(b"first", sync=False), Broadcast(b"cert", TrafficClass.CERT)]
             case Built():
                 return [Persist(b"second", sync=True)]
         return []
@@ -181,7 +181,7 @@ def test_effects_keep_their_order_though_the_application_answers_inside_one() ->
 
 
 def test_a_draft_is_signed_then_sent_then_handed_back() -> None:
-    at = At(on(Demand, Broadcast(Draft(toy_body(7, b"v")), Lane.VOTE)))
+    at = At(on(Demand, Broadcast(Draft(toy_body(7, b"v")), TrafficClass.VOTE)))
     at.host.demand(True)
     (sign,) = at.bench.desk.drain()
     assert isinstance(sign, fx.Sign)
@@ -195,7 +195,7 @@ def test_a_draft_is_signed_then_sent_then_handed_back() -> None:
 
 
 def test_a_refused_draft_never_comes_back() -> None:
-    at = At(on(Demand, Broadcast(Draft(toy_body(7, b"v")), Lane.VOTE)))
+    at = At(on(Demand, Broadcast(Draft(toy_body(7, b"v")), TrafficClass.VOTE)))
     at.bench.refuse = lambda sign: True
     at.host.demand(True)
     assert at.sent() == []
@@ -205,7 +205,7 @@ def test_a_refused_draft_never_comes_back() -> None:
 
 
 def test_a_draft_of_an_epoch_that_has_ended_is_neither_sent_nor_handed_in() -> None:
-    at = At(on(Demand, Broadcast(Draft(toy_body(7, b"v")), Lane.VOTE)))
+    at = At(on(Demand, Broadcast(Draft(toy_body(7, b"v")), TrafficClass.VOTE)))
     at.host.demand(True)
     (sign,) = at.bench.desk.drain()
     assert isinstance(sign, fx.Sign)
@@ -330,17 +330,17 @@ def test_a_certificate_is_verified_as_the_engine_says() -> None:
 # --- what an engine asks for ----------------------------------------------------------------------
 
 
-def test_lanes_and_receivers_are_the_engines() -> None:
+def test_traffic_classes_and_receivers_are_the_engines() -> None:
     vote = toy_vote(CHAIN, 2, 3)
     signed = (2, vote.body, vote.sig)
     at = At(
         on(
             Demand,
-            Broadcast(b"cert", Lane.CERT),
-            Send((0, 1, 3), vote, Lane.VOTE),
-            Send((2,), vote, Lane.PROPOSAL),
-            Send((1,), b"answer", Lane.BULK),
-            Send((0,), b"to ourselves", Lane.VOTE),
+            Broadcast(b"cert", TrafficClass.CERT),
+            Send((0, 1, 3), vote, TrafficClass.VOTE),
+            Send((2,), vote, TrafficClass.PROPOSAL),
+            Send((1,), b"answer", TrafficClass.BULK),
+            Send((0,), b"to ourselves", TrafficClass.VOTE),
         )
     )
     at.host.demand(True)
@@ -489,7 +489,7 @@ def test_block_sync_moves_the_engine_on_within_an_epoch_and_beyond() -> None:
 
 
 def test_an_observer_has_no_index_and_hears_all_validators() -> None:
-    at = At(on(Demand, Broadcast(b"cert", Lane.CERT)), me=None)
+    at = At(on(Demand, Broadcast(b"cert", TrafficClass.CERT)), me=None)
     at.host.demand(True)
     assert at.engine.epoch.me is None
     ((receivers, _, _),) = at.sent()

@@ -11,9 +11,9 @@ from p2pnode.consensus.engine import (
     Event,
     Interest,
     Item,
-    Lane,
     Signed,
     Summary,
+    TrafficClass,
 )
 from p2pnode.consensus.simplex import SimplexEngine, votes
 from p2pnode.consensus.simplex.pace import Pace
@@ -209,28 +209,28 @@ def test_held_does_not_grow_with_the_chain() -> None:
     assert max(node.held_max for node in net.nodes) <= held + 20
 
 
-def test_lanes_separate_votes_certificates_and_proposals() -> None:
+def test_traffic_classes_separate_votes_certificates_and_proposals() -> None:
     net = Net(seed=16)
-    lanes: dict[str, set[Lane]] = {}
+    classes: dict[str, set[TrafficClass]] = {}
     send = net._send
 
-    def watch(node, to, item, lane):  # type: ignore[no-untyped-def]
+    def watch(node, to, item, traffic):  # type: ignore[no-untyped-def]
         if isinstance(item, bytes):
             name = "certificate"
         else:
             name = votes.decode_body(item.body).kind.name
             mine = votes.decode_body(item.body).view % 4 == node.index
             name += " of the proposer" if name == "NOTARIZE" and mine else ""
-        lanes.setdefault(name, set()).add(lane)
-        send(node, to, item, lane)
+        classes.setdefault(name, set()).add(traffic)
+        send(node, to, item, traffic)
 
     net._send = watch  # type: ignore[method-assign]
     net.start()
     net.run(3)
-    assert lanes["NOTARIZE of the proposer"] == {Lane.PROPOSAL}
-    assert lanes["NOTARIZE"] == {Lane.VOTE}
-    assert lanes["FINALIZE"] == {Lane.VOTE}
-    assert lanes["certificate"] <= {Lane.CERT, Lane.BULK}
+    assert classes["NOTARIZE of the proposer"] == {TrafficClass.PROPOSAL}
+    assert classes["NOTARIZE"] == {TrafficClass.VOTE}
+    assert classes["FINALIZE"] == {TrafficClass.VOTE}
+    assert classes["certificate"] <= {TrafficClass.CERT, TrafficClass.BULK}
 
 
 def test_every_item_on_the_wire_is_signed_by_an_honest_slot() -> None:

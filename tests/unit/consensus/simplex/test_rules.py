@@ -28,7 +28,6 @@ from p2pnode.consensus.engine import (
     Floor,
     Interest,
     Item,
-    Lane,
     Msg,
     Offence,
     Persist,
@@ -37,6 +36,7 @@ from p2pnode.consensus.engine import (
     Signed,
     Summary,
     Synced,
+    TrafficClass,
     Tune,
     encode_signed,
     genesis_floor,
@@ -450,11 +450,11 @@ def test_certificate_goes_to_the_next_proposer_at_once_and_to_the_rest_after_a_q
     bench = Bench()
     certificate = bench.certificate(votes.notarize(P1))
     effects = bench.do(Msg(1, certificate))
-    assert Send((2,), certificate, Lane.CERT) in effects
+    assert Send((2,), certificate, TrafficClass.CERT) in effects
     assert timers(effects)[("relay", 1)] == DELTA // 4
     # 1 has shown it, 2 got it: only 3 is left.
     assert of(bench.do(Fired(("relay", 1)), after_ns=DELTA // 4), Send) == [
-        Send((3,), certificate, Lane.CERT)
+        Send((3,), certificate, TrafficClass.CERT)
     ]
 
 
@@ -468,7 +468,7 @@ def test_who_sent_finalize_is_not_sent_the_notarization() -> None:
 def test_relay_after_zero_broadcasts_every_certificate_at_once() -> None:
     bench = Bench(parameters=EngineParameters(delta_ns=DELTA, relay_after_ns=0))
     certificate = bench.certificate(votes.nullify(1))
-    assert Broadcast(certificate, Lane.CERT) in bench.do(Msg(1, certificate))
+    assert Broadcast(certificate, TrafficClass.CERT) in bench.do(Msg(1, certificate))
 
 
 # --- time ---------------------------------------------------------------------------------------
@@ -548,8 +548,8 @@ def test_nullify_is_repeated_with_the_certificate_that_let_us_enter() -> None:
     for _ in range(2):
         effects = bench.do(Fired(("retry", 2)), after_ns=bench.parameters.retry_ns)
         assert of(effects, Broadcast) == [
-            Broadcast(signed(0, votes.nullify(2)), Lane.VOTE),
-            Broadcast(entry, Lane.CERT),
+            Broadcast(signed(0, votes.nullify(2)), TrafficClass.VOTE),
+            Broadcast(entry, TrafficClass.CERT),
         ]
         assert ("retry", 2) in timers(effects)
     assert CancelTimer(("retry", 2)) in bench.show(votes.nullify(2))
@@ -563,7 +563,7 @@ def test_finalization_is_the_best_certificate_to_enter_by() -> None:
     bench.do(Demand(True))
     bench.do(Fired(("advance", 2)), after_ns=5 * DELTA)
     effects = bench.do(Fired(("retry", 2)), after_ns=NS_PER_S)
-    assert Broadcast(final, Lane.CERT) in effects
+    assert Broadcast(final, TrafficClass.CERT) in effects
 
 
 def test_silent_proposer_gets_no_time_once_a_quorum_was_heard() -> None:
@@ -788,7 +788,7 @@ def test_lagging_peer_gets_the_newest_finalization() -> None:
     final = bench.certificate(votes.finalize(P1))
     bench.do(Msg(1, final))
     sent = answers(bench, Bench(me=1))
-    assert sent[0] == Send((1,), final, Lane.BULK)
+    assert sent[0] == Send((1,), final, TrafficClass.BULK)
 
 
 def test_peer_gets_the_certificates_it_lacks_and_our_votes() -> None:
@@ -810,7 +810,9 @@ def test_peer_gets_the_certificates_it_lacks_and_our_votes() -> None:
 def test_proposer_repeats_its_proposal_with_the_payload() -> None:
     bench = Bench(me=1)
     bench.do(Built((1, 0), P1.digest))
-    assert answers(bench, Bench(me=2)) == [Send((2,), signed(1, votes.notarize(P1)), Lane.PROPOSAL)]
+    assert answers(bench, Bench(me=2)) == [
+        Send((2,), signed(1, votes.notarize(P1)), TrafficClass.PROPOSAL)
+    ]
 
 
 def test_answer_to_a_summary_is_bounded() -> None:
