@@ -7,6 +7,7 @@ from typing import Final
 from tests.mutants.harness import EXCEPTION, Mutant
 
 SIMPLEX = "p2pnode/consensus/simplex/engine.py"
+VOTING = "p2pnode/consensus/simplex/voting.py"
 STOPPED = "node stopped by itself"
 LIVENESS = ("liveness after healing", "every node at the same height", "nothing submitted is lost")
 ASKED = "never asks to sign a second value"
@@ -16,7 +17,7 @@ MUTANTS: Final = (
         "nullify-finalize-gate",
         "No correct validator sends both nullify(v) and finalize(c, v).",
         (
-            (SIMPLEX, "            and view.closed is None\n            and not view.equiv",
+            (VOTING, "            and view.closed is None\n            and not view.equiv",
              "            and not view.equiv"),
         ),
         "slow",
@@ -26,7 +27,7 @@ MUTANTS: Final = (
         "nullify-finalize-gate-unguarded",
         "The same without the guard of the key: the votes themselves are on the wire.",
         (
-            (SIMPLEX, "            and view.closed is None\n            and not view.equiv",
+            (VOTING, "            and view.closed is None\n            and not view.equiv",
              "            and not view.equiv"),
             ("p2pnode/keys/safesigner.py", "if taken is not None and taken != value:",
              "if False:"),
@@ -121,7 +122,7 @@ MUTANTS: Final = (
         "skipped-views",
         "A proposal counts only when every view between it and its parent is nullified.",
         (
-            (SIMPLEX,
+            (VOTING,
              "        if missing:\n            self._missing.wanted += tuple(missing)\n"
              "            return\n",
              "        if parent is None or parent.block is None:\n            return\n"),
@@ -222,7 +223,7 @@ MUTANTS: Final = (
         "finalize-without-notarization",
         "finalize(c, v) only with the notarization of c.",
         (
-            (SIMPLEX,
+            (VOTING,
              "            view.voted = votes.notarize(proposal)\n"
              "            self._emit(Broadcast(Draft(view.voted), TrafficClass.VOTE))\n",
              "            view.voted = votes.notarize(proposal)\n"

@@ -78,6 +78,17 @@ class View:
     lengthened: bool = False
     """Something of this view already lengthened Δ."""
 
+    def tally(self, kind: Kind) -> Tally:
+        """Return the tally in which votes of a kind are counted."""
+        return self.notarizes if kind is Kind.NOTARIZE else self.finals
+
+    def take_slot(self, kind: Kind, body: bytes) -> None:
+        """Note that we signed a vote."""
+        if kind is Kind.NOTARIZE:
+            self.voted = body
+        else:
+            self.closed = body
+
     def certificate(self, kind: Kind) -> bytes | None:
         """Return the certificate of a kind, if known."""
         return self.certificates.get(kind)

@@ -28,11 +28,13 @@ from p2pnode.consensus.engine import (
     genesis_floor,
 )
 from p2pnode.consensus.simplex import SimplexEngine
+from p2pnode.consensus.simplex import counting as counting_module
 from p2pnode.consensus.simplex import engine as engine_module
 from p2pnode.consensus.simplex import finality as finality_module
 from p2pnode.consensus.simplex import interest as interest_module
 from p2pnode.consensus.simplex import views as views_module
 from p2pnode.consensus.simplex import votes as votes_module
+from p2pnode.consensus.simplex import voting as voting_module
 from tests.property.consensus.chaos import chaos, check_invariants, check_liveness
 from tests.unit.consensus.harness import CHAIN, make_epoch
 
@@ -158,25 +160,31 @@ def _low_quorum() -> ModuleType:
         Ballot=votes_module.Ballot,
         Proposal=votes_module.Proposal,
     )
-    return patched(engine_module, CertScheme=certs.CertScheme, votes=low)
+    finality = patched(finality_module, votes=low)
+    return patched(
+        engine_module, CertScheme=certs.CertScheme, Finality=finality.Finality, votes=low
+    )
 
 
 def _with_views(views: ModuleType) -> ModuleType:
-    return patched(engine_module, Views=views.Views, View=views.View, Verdict=views.Verdict)
+    voting = patched(voting_module, Verdict=views.Verdict)
+    return patched(engine_module, Views=views.Views, Verdict=views.Verdict, Voting=voting.Voting)
 
 
 def _with_tally(tally: ModuleType) -> ModuleType:
     views = patched(views_module, Tally=tally.Tally)
     engine = _with_views(views)
     interest = patched(interest_module, Counted=tally.Counted)
-    engine.__dict__.update(Counted=tally.Counted, Interests=interest.Interests)
+    counting = patched(counting_module, Counted=tally.Counted)
+    engine.__dict__.update(Interests=interest.Interests, Counting=counting.Counting)
     return engine
 
 
 MUTANTS = {
     "a quorum is f+1": _low_quorum,
     "finalize although nullify was sent": lambda: patched(
-        engine_module, ("            and view.closed is None\n", "")
+        engine_module,
+        Voting=patched(voting_module, ("            and view.closed is None\n", "")).Voting,
     ),
     "one signer counts twice": lambda: _with_tally(
         patched(
@@ -196,15 +204,13 @@ MUTANTS = {
     "votes are forgotten in a crash": lambda: patched(
         engine_module,
         (
-            "            self._take_slot(view, ballot.kind, vote.body)\n            if ballot",
+            "            view.take_slot(ballot.kind, vote.body)\n            if ballot",
             "            if ballot",
         ),
     ),
     "ancestors are not delivered": lambda: patched(
         engine_module,
-        deliveries=patched(
-            finality_module, ("    at = 0\n", "    at = len(chain) - 1\n")
-        ).deliveries,
+        Finality=patched(finality_module, ("    at = 0\n", "    at = len(chain) - 1\n")).Finality,
     ),
 }
 

@@ -26,7 +26,7 @@ from tests.unit.consensus.harness import (
     make_epoch,
     signed,
 )
-from tests.unit.consensus.simplex.test_rules import Bench, drafts, of, proposal
+from tests.unit.consensus.simplex.bench import Bench, drafts, of, proposal
 
 
 def ballot_of(item: Item) -> votes.Ballot:
