@@ -1,9 +1,8 @@
 """Canonical CBOR: one value, one encoding.
 
-Every protocol object is an array of integers, byte strings, nulls and arrays (protocol.md,
-"Identities, quorums, signatures"). `decode` refuses everything else: maps, text, floats, booleans,
-tags other than the bignum of RFC 8949 §3.4.3, non-minimal integers, indefinite lengths, trailing
-bytes.
+Every protocol object is an array of integers, byte strings, nulls and arrays (docs/wire.md).
+`decode` refuses everything else: maps, text, floats, booleans, tags other than the bignum of RFC
+8949 §3.4.3, non-minimal integers, indefinite lengths, trailing bytes.
 
 The decoder is cbor2's, which is lenient. It is made strict by limits before decoding, a walk over
 the types, and a re-encoding that must give the same bytes; the three together cost about 4 µs for a

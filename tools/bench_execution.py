@@ -157,7 +157,7 @@ def measure(executor: ShardExecutor, height: int, data: bytes, watch: Stopwatch)
 
 
 def update_figure(state: ShardState, addresses: list[bytes], dice: random.Random) -> None:
-    """Time 10,000 updates of the tree alone, the figure of execution.md."""
+    """Time 10,000 updates of the tree alone."""
     picked = dice.sample(addresses, min(10_000, len(addresses)))
     changes = [(address, encode_account(state.flat(address))) for address in picked]
     root = state.root()

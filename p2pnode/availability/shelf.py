@@ -2,7 +2,7 @@
 
 A batch is ready when its data passed `usable`, its transactions are decoded, and every signature in
 it has been checked. Whether it came from its collator, from a peer that was asked, or from our own
-disk makes no difference (protocol.md, "`usable` gates every consumer however it got the bytes").
+disk makes no difference.
 """
 
 from __future__ import annotations

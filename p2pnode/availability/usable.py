@@ -2,7 +2,7 @@
 
 However the bytes came (from the collator, from another executor, rebuilt from rows), the verdict is
 a function of the header and the data alone; executors that had the plain bytes and those that
-rebuilt them must not differ (protocol.md, "Batches").
+rebuilt them must not differ.
 """
 
 from __future__ import annotations

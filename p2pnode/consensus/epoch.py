@@ -55,7 +55,7 @@ class Epoch:
         return sum(power for _, power in self.validators)
 
     def quorum(self) -> int:
-        """Return floor(2W/3)+1 of the total voting power W (protocol.md)."""
+        """Return floor(2W/3)+1 of the total voting power W."""
         return quorum_of(self.power_total())
 
 

@@ -244,7 +244,7 @@ class _Work:
         return Outcome(transaction.id, status, reason, fee, digest, index, has, needs)
 
     def _transaction(self, transaction: Transaction, ok: bool) -> tuple[Reason, int, int]:
-        """Apply a transaction's rules in their order (protocol.md, "Transactions in execution")."""
+        """Apply a transaction's rules; their order decides which of several reasons is told."""
         if transaction.chain != self._chain:
             return Reason.WRONG_CHAIN, 0, 0
         if not self._shard.contains(transaction.sender):

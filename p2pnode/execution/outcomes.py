@@ -1,8 +1,8 @@
 """Outcomes: what execution did with each transaction of a batch, and why.
 
-A transaction executes, fails or is skipped (protocol.md, "Transactions in execution"). Only one
-that executes or fails pays its fee and uses its nonce; a skipped one changes nothing. The codes are
-part of the outcome root: they are never renumbered, new ones take new numbers.
+A transaction executes, fails or is skipped. Only one that executes or fails pays its fee and uses
+its nonce; a skipped one changes nothing. The codes are part of the outcome root: they are never
+renumbered, new ones take new numbers.
 """
 
 from __future__ import annotations

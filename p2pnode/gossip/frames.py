@@ -13,7 +13,7 @@ from p2pnode import codec
 from p2pnode.types.transaction import SIZE_BYTES_MAX
 
 FRAME_BYTES_MAX: Final = 100 * 1024
-"""Largest frame: above this, gossip's copies cost more than the messages saved (network.md)."""
+"""Largest frame: above this, gossip's copies cost more than the messages saved."""
 
 FRAME_TRANSACTIONS_MAX: Final = 1024
 """Most envelopes in a frame; 100 KiB hold about 500 transfers."""

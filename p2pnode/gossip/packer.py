@@ -18,7 +18,7 @@ GOSSIP_PACK_BYTES: Final = 60_000
 """A published frame goes at once when it is this large."""
 
 PACK_BYTES: Final = 30_000
-"""A pack this large goes at once: CPU per byte hardly falls beyond it (network.md)."""
+"""A pack this large goes at once: CPU per byte hardly falls beyond it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """SafeSigner: one key never signs two values in one slot, over all lives of its node.
 
 A slot is named by (chain, epoch, kind, key); what a body commits to in which slots comes from the
-engine, or from the kind's rule (protocol.md, "Identities, quorums, signatures"). The signer is a
-table made from the log's records. It does no I/O: `prepare` gives the signature together with a
+engine, or from the kind's rule (docs/wire.md, "What validators and executors sign"). The signer is
+a table made from the log's records. It does no I/O: `prepare` gives the signature together with a
 record, and the shell appends the record and syncs the log before the signature leaves the node.
 """
 

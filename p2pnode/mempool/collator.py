@@ -1,9 +1,8 @@
 """The collator: whether it is our turn to pack ready transactions of a shard, and the packing.
 
-Executor number (height + i) mod p may pack a transaction that waited i x 2Δ (protocol.md,
-"Batches"). So exactly one is first in turn, and a dead one costs a wait, nothing more. In two cases
-executors keep back longer than they must, since what two of them pack is carried twice and executes
-once:
+Executor number (height + i) mod p may pack a transaction that waited i x 2Δ. So exactly
+one is first in turn, and a dead one costs a wait, nothing more. In two cases executors keep back
+longer than they must, since what two of them pack is carried twice and executes once:
 
 * The wait of i x 2Δ starts again with every sign that somebody in turn works (a certificate, a
   block): under overload everything waits long, and all p would be entitled to it at once.

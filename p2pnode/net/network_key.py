@@ -1,9 +1,10 @@
 """The pre-shared key of a private network: its file, and the cipher it makes of a connection.
 
-As libp2p's private networks do (its specs, pnet/Private-Networks-PSK-V1.md), each side
-sends a random nonce of 24 bytes in clear, and everything after it under XSalsa20. Who lacks the key
-sees noise and can say nothing. It is a wall around a network and no secrecy of what is in it: that
-is Noise's, which runs inside.
+As libp2p's private networks do
+(github.com/libp2p/specs/blob/master/pnet/Private-Networks-PSK-V1.md), each side sends a random
+nonce of 24 bytes in clear, and everything after it under XSalsa20. Who lacks the key sees noise and
+can say nothing. It is a wall around a network and no secrecy of what is in it: that is Noise's,
+which runs inside.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from p2pnode import crypto
 from p2pnode.types.genesis import Genesis, Validator, chain_id, validators_hash
 
 CERTIFICATE_GRACE_HEIGHTS: int = 64
-"""A certificate of epoch e is admissible in this many first heights of e+1 (protocol.md)."""
+"""A certificate of epoch e is admissible in this many first heights of e+1."""
 
 NS_PER_MS: int = 1_000_000
 

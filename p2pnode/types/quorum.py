@@ -1,9 +1,9 @@
 """Quorums: how much voting power decides, and which signers a certificate holds.
 
-Two rules are the same for an engine's, a batch's and a result's certificate (protocol.md,
-"Quorum"): its signers are a quorum, and none of them could be left out. Otherwise one statement
-would have more encodings than needed, whoever relays it could add signatures to taste, and
-checking all of them would be an open-ended price.
+Two rules are the same for an engine's, a batch's and a result's certificate: its signers are a
+quorum, and none of them could be left out. Otherwise one statement would have more encodings than
+needed, whoever relays it could add signatures to taste, and checking all of them would be an
+open-ended price.
 
 How a certificate that breaks a rule is called, and what it costs, stands with each certificate.
 """

@@ -1,7 +1,6 @@
 """Transactions: COSE_Sign1 envelopes around a canonical payload.
 
-Exactly one encoding of a signed transaction is valid (protocol.md, "Identities, quorums,
-signatures"):
+Exactly one encoding of a signed transaction is valid (docs/wire.md, "Transaction"):
 
     d2 84 43 a10127 a0 <bstr payload> 58 40 <signature>
 

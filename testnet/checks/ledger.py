@@ -1,6 +1,6 @@
 """Balances from the chain alone: a second, short execution of its transactions.
 
-protocol.md, "Transactions in execution", in the fewest lines: transfers in one shard. Nothing of
+The rules of p2pnode/execution/executor.py in the fewest lines: transfers in one shard. Nothing of
 p2pnode is imported.
 """
 

@@ -52,3 +52,19 @@ def test_hooks_before_a_commit_are_local_and_those_of_make_check() -> None:
     check = makefile.partition("\ncheck:")[2].partition("\n\n")[0]
     for tool in re.findall(r"\$\(BIN\)/([a-z-]+)", check):
         assert f".venv/bin/{tool}" in text, tool
+
+
+def test_files_that_are_named_exist() -> None:
+    folders = [ROOT / name for name in ("docs", "examples", "p2pnode", "testnet", "tests", "tools")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    files += [path for path in ROOT.iterdir() if path.is_file()]
+    names = {path.name for path in files}
+    missing = []
+    for path in files:
+        if path.suffix not in (".md", ".py") or "tests" in path.relative_to(ROOT).parts:
+            continue
+        text = re.sub(r"github\.com/\S+", "", path.read_text())
+        for found in re.findall(r"[\w-]+\.(?:py|md)\b", text):
+            if found not in names:
+                missing.append((str(path.relative_to(ROOT)), found))
+    assert missing == []

@@ -1,8 +1,8 @@
 """Simplex as commonware runs it: round-robin proposers, certificate relay, skip of silent
 proposers.
 
-Source of the rules: eprint 2023/463, §2-3 ("Simplex" below), in the form of docs/protocol. Views
-count from 1; view 0 is the floor of the epoch, final by definition. In each view a proposer signs
+Source of the rules: eprint 2023/463, §2-3, and commonware's consensus/src/simplex. Views count
+from 1; view 0 is the floor of the epoch, final by definition. In each view a proposer signs
 `notarize(c, v)`; a quorum of notarize is a notarization, lets everybody enter v+1 and send
 `finalize(c, v)`; a quorum of finalize makes c and its ancestors final. Who waited too long sends
 `nullify(v)` instead of finalize, never both; a quorum of nullify lets everybody enter v+1 past v.
@@ -311,7 +311,7 @@ class SimplexEngine:
         self._learn(view, ballot, data)
 
     def _late(self, view: View) -> None:
-        """Rule (protocol.md, "Adaptive Δ"): x1.5 if something valid comes after our nullify."""
+        """Rule of the adaptive Δ: x1.5 if something valid comes after our nullify."""
         if view.timed_out and not view.lengthened:
             view.lengthened = True
             self._pace.late()

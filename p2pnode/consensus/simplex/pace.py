@@ -1,4 +1,4 @@
-"""How long to wait: the adaptive Δ, and who has been silent (protocol.md, "Adaptive Δ")."""
+"""How long to wait: the adaptive Δ, and who has been silent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pace:
         self.delta_ns = max(self.delta_ns * 98 // 100, self._floor_ns)
 
     def child_due_ns(self, seen_ns: int, now_ns: int) -> int:
-        """Return when a child may be proposed (protocol.md, `block_interval_s`).
+        """Return when a child may be proposed: an interval after its parent.
 
         Args:
             seen_ns: When the parent's proposal was first seen; 0 when that was in another life.

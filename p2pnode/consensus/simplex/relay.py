@@ -52,7 +52,7 @@ class Relay:
         self._emit = emit
 
     def learned(self, view: View, kind: Kind, data: bytes) -> None:
-        """Rule (protocol.md): after Δ/4 to those who have not shown it, to the next proposer at
+        """Rule: after Δ/4 to those who have not shown it, to the next proposer at
         once.
         """
         after_ns = self._parameters.relay_after_ns

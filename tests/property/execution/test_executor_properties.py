@@ -36,7 +36,7 @@ BALANCES = {
 
 @dataclass
 class Model:
-    """The rules of protocol.md written down again, the slow and plain way."""
+    """The rules of execution written down again, the slow and plain way."""
 
     balances: dict[tuple[int, int], int] = field(default_factory=dict)
     nonces: dict[int, int] = field(default_factory=dict)

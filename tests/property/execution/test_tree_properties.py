@@ -12,7 +12,7 @@ from p2pnode.execution.tree import BucketTree, ProofError, decode_proof, verify_
 
 
 def naive_root(content: dict[bytes, bytes], prefix: str, depth: int) -> bytes:
-    """Hash everything under a bit prefix, written from the rules in execution.md."""
+    """Hash everything under a bit prefix, written from the rules alone."""
     below = {k: v for k, v in content.items() if bits(k).startswith(prefix)}
     if depth == 0:
         joined = b"".join(k + hashlib.sha256(v).digest() for k, v in sorted(below.items()))
