@@ -31,7 +31,7 @@ from p2pnode.node.inputs import encode_input
 from p2pnode.node.node import Node, NodeSetup
 from p2pnode.node.peer_ids import parse_peer_id, peer_id_text
 from p2pnode.node.recovery import head_height
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.node.status import DeviceStatus, NodeStatus
 from p2pnode.ports import Network, PeerId
 from p2pnode.store.lmdb import LmdbStore

@@ -19,8 +19,8 @@ from p2pnode.keys.keystore import derive_test_key
 from p2pnode.keys.safesigner import BelowFloorError, DoubleSignError, ObserveOnlyError
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.node.node import Node, NodeSetup
-from p2pnode.node.runtime import Ports
 from p2pnode.node.serve import StoreServer
+from p2pnode.node.shell import Ports
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from p2pnode.sync import catchup, fetcher
 from p2pnode.types import effects as fx

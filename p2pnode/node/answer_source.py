@@ -25,7 +25,7 @@ from p2pnode.node.index import TABLE as OUTCOMES
 from p2pnode.node.index import Entry, decode_entry
 from p2pnode.node.jsonform import Amount
 from p2pnode.node.peer_ids import peer_id_text
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.node.status_source import Names
 from p2pnode.ports import Deduction
 from p2pnode.types.genesis import FIRST_UID

@@ -1,6 +1,6 @@
 """A node's core: the parts put together, and every input led to the part it concerns.
 
-Pure: the same recovered state and the same inputs give the same effects. `Shell` (runtime.py)
+Pure: the same recovered state and the same inputs give the same effects. `Shell` (shell.py)
 carries the effects out.
 """
 

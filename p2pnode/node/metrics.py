@@ -13,7 +13,7 @@ from p2pnode.execution.executor import ShardExecutor
 from p2pnode.keys.safesigner import SafeSigner
 from p2pnode.keys.verifier import VerifierStatistics
 from p2pnode.node.core import Core
-from p2pnode.node.runtime import Ports, ShellStatistics
+from p2pnode.node.shell import Ports, ShellStatistics
 from p2pnode.telemetry.percentile import Newest
 
 if TYPE_CHECKING:

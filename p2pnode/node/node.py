@@ -33,8 +33,8 @@ from p2pnode.node.core import Core, Identity
 from p2pnode.node.history import BlockHistory, SeenBlock
 from p2pnode.node.metrics import node_metrics
 from p2pnode.node.retention import Retention
-from p2pnode.node.runtime import Ports, Shell
 from p2pnode.node.serve import StoreServer
+from p2pnode.node.shell import Ports, Shell
 from p2pnode.node.status import NodeStatus
 from p2pnode.node.status_source import Names, StatusSource
 from p2pnode.ports import PeerId, Verdict

@@ -18,7 +18,7 @@ from p2pnode.node.clocks import Clocks
 from p2pnode.node.core import Core
 from p2pnode.node.history import BlockHistory
 from p2pnode.node.peer_ids import peer_id_text
-from p2pnode.node.runtime import Shell
+from p2pnode.node.shell import Shell
 from p2pnode.node.status import (
     AvailabilityStatus,
     ConsensusStatus,

@@ -12,7 +12,7 @@ from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.net.memory import MemoryHub, MemoryNetwork
 from p2pnode.node.inputs import decode_input, encode_input
 from p2pnode.node.node import Node, NodeSetup
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.store.memory import MemoryFile, MemoryLog, MemoryStore
 from p2pnode.types.effects import Effect, Input
 from testnet.sim.world import Machine, World

@@ -24,7 +24,7 @@ from p2pnode.net.memory import MemoryHub, MemoryNetwork
 from p2pnode.net.virtual import VirtualTime
 from p2pnode.node import recovery
 from p2pnode.node.node import Node, NodeSetup
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.ports import Lane
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from p2pnode.types.effects import Effect, Emit, FrameIn, Input, TopicIn, Write

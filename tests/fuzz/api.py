@@ -24,7 +24,7 @@ from p2pnode.api.subscriptions import Sockets
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.net.memory import MemoryHub, MemoryNetwork
 from p2pnode.node.node import Node, NodeSetup
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from tests.fuzz.tally import Tally
 from tests.spine import KEYS, make_chain, peer, transaction

@@ -66,7 +66,7 @@ MUTANTS: Final = (
         "send-without-sync",
         "Nothing that was signed leaves before its record is on disk.",
         (
-            ("p2pnode/node/runtime.py", "                self._sync(records)\n",
+            ("p2pnode/node/shell.py", "                self._sync(records)\n",
              "                self._append(records)\n"),
         ),
         "crashes",
@@ -76,7 +76,7 @@ MUTANTS: Final = (
         "vote-durable-before-payload",
         "A vote in the log never names a payload that the store lost.",
         (
-            ("p2pnode/node/runtime.py",
+            ("p2pnode/node/shell.py",
              "        self._ports.store.commit((), sync=True)\n        self._append(records)\n"
              "        self._ports.log.sync()\n",
              "        self._append(records)\n        self._ports.log.sync()\n"),

@@ -13,7 +13,7 @@ from p2pnode.api.jsonrpc import Dispatcher
 from p2pnode.api.methods import METHODS
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.node.node import Node, NodeSetup
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from tests.spine import KEYS, make_chain
 

@@ -9,7 +9,7 @@ from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.node.answers import TransactionState
 from p2pnode.node.index import TABLE, Entry
 from p2pnode.node.node import Node, NodeSetup
-from p2pnode.node.runtime import Ports
+from p2pnode.node.shell import Ports
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from p2pnode.types.effects import Write
 from tests.spine import KEYS, make_chain

@@ -15,9 +15,9 @@ from p2pnode import codec, crypto
 from p2pnode.consensus.host import RECORD_ENGINE
 from p2pnode.keys.records import RECORD_SIGNED, record_code
 from p2pnode.keys.safesigner import SafeSigner
-from p2pnode.node import runtime
+from p2pnode.node import shell as module
 from p2pnode.node.recovery import KEY_SIGNED_MARK, encode_mark
-from p2pnode.node.runtime import Ports, Shell
+from p2pnode.node.shell import Ports, Shell
 from p2pnode.ports import (
     FrameReceived,
     Incoming,
@@ -549,7 +549,7 @@ async def test_requests_under_way_are_bounded() -> None:
     async with rig.running():
         trail = await rig.do(*(fx.Request(i, A, "p", b"", 10**9) for i in range(100)))
     assert len(trail) == 100
-    assert most[0] == runtime.REQUESTS_MAX
+    assert most[0] == module.REQUESTS_MAX
 
 
 async def test_a_submission_is_answered_by_its_reply() -> None:
@@ -740,7 +740,7 @@ async def test_compaction_keeps_what_signer_and_engine_need(
             *(fx.Append(engine_record(epoch), False) for epoch in (1, 2, 3)),
             fx.Append(codec.encode([4, b"of somebody else"]), False),
         )
-        monkeypatch.setattr(runtime, "LOG_COMPACT_BYTES", 0)
+        monkeypatch.setattr(module, "LOG_COMPACT_BYTES", 0)
         trail = await rig.do(fx.Append(engine_record(3, b"last"), True), send(1))
         await rig.do(sign(9, 7, epoch=1))
     assert trail[-2:] == [("store synced",), ("log rewritten",)], "never a log ahead of the store"
