@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +42,10 @@ class Console:
         """Print a line of data."""
         print(harmless(text), file=self.out, flush=True)
 
+    def sentence(self, text: str) -> None:
+        """Print a sentence as data: whole in a pipe, between words on lines of a terminal."""
+        self.data(_wrapped(text, self.out))
+
     def document(self, value: Any) -> None:
         """Print data as JSON: one object on one line, indented on a terminal."""
         indent = 2 if self.out.isatty() else None
@@ -56,6 +62,15 @@ class Console:
         if not self.quiet:
             print(harmless(text), file=self.err, flush=True)
 
+    def tell(self, text: str) -> None:
+        """Say a sentence, broken between words on a terminal."""
+        self.say(_wrapped(text, self.err))
+
+    def to_do(self, text: str) -> None:
+        """Say what a person may do about it; nothing for an empty text."""
+        if text:
+            self.tell(f"to do: {text}")
+
     def next(self, *commands: str) -> None:
         """Name the commands that come next."""
         self.say(f"next: {' · '.join(commands)}")
@@ -64,3 +79,11 @@ class Console:
         """Print an error, quiet or not."""
         mark = "\x1b[31merror:\x1b[0m" if self.colours else "error:"
         print(f"{mark} {harmless(text)}", file=self.err, flush=True)
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    # Names, URLs and paths stay whole, to be copied.
+    return textwrap.fill(text, max(20, width), break_long_words=False, break_on_hyphens=False)

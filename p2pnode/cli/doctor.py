@@ -91,9 +91,8 @@ def _network(arguments: Namespace, console: Console) -> int:
     if console.json:
         console.document(found.to_json())
     else:
-        console.data(found.sentence)
-    if found.next_step:
-        console.say(f"to do: {found.next_step}")
+        console.sentence(found.sentence)
+    console.to_do(found.next_step)
     console.next(f"p2pnode status --watch --node {urls[0]}")
     return ExitCode.FAILED if found.severity is Severity.STALLED else ExitCode.OK
 

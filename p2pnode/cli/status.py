@@ -31,9 +31,8 @@ def status(arguments: Namespace, console: Console) -> int:
         else:
             console.pairs(_rows(found))
             explained = explain_node(found)
-            console.data(explained.sentence)
-            if explained.next_step:
-                console.say(f"to do: {explained.next_step}")
+            console.sentence(explained.sentence)
+            console.to_do(explained.next_step)
         place = place_options(arguments)
         console.next(f"p2pnode status --watch{place}", f"p2pnode account ADDR{place}")
     return ExitCode.OK

@@ -333,7 +333,9 @@ class _Diagnostician:
         missing = self._missing(lacking)
         # Where some have a reason, or are the cause, the others may only wait for them.
         causes = _names(members)
-        told = tuple(m for m in missing if m.reason or m.name in causes)
+        # That the largest group is cut from the others is said of the others.
+        whole = groups[0] if groups else ()
+        told = tuple(m for m in missing if m.name in causes or (m.reason and m.name not in whole))
         if not told and len(missing) < len(self._net.members):
             told = missing
         return self._made(
@@ -360,6 +362,10 @@ class _Diagnostician:
         votes: Votes | None = None,
     ) -> Diagnosis:
         best = self._net.best
+        skip = self._skip() if severity is Severity.STALLED else None
+        if skip is not None and skip.reason == SkipReason.SILENT:
+            # Why nothing came from it is said of its own vote.
+            skip = None if any(m.name == skip.proposer and m.reason for m in missing) else skip
         return Diagnosis(
             kind,
             severity,
@@ -370,7 +376,7 @@ class _Diagnostician:
             votes=votes,
             missing=missing,
             unvoted_count=unvoted_count,
-            skip=self._skip() if severity is Severity.STALLED else None,
+            skip=skip,
             groups=groups,
             detail=detail,
             alone=self._alone,
@@ -391,7 +397,7 @@ class _Diagnostician:
         return best, [m for m in net.members if m.index not in signers]
 
     def _skip(self) -> Skip | None:
-        """Return why the newest skipped view was skipped, from whoever had a part in it."""
+        """Return why the view before this was skipped, from whoever had a part in it."""
         rows = [
             row
             for status in self._statuses
@@ -401,8 +407,12 @@ class _Diagnostician:
         if not rows:
             return None
         newest = max(row.view for row in rows)
+        if newest < self._net.best.view - 1:
+            return None
         told = [row for row in rows if row.view == newest and row.skip is not SkipReason.OTHERS]
-        row = max(told or [r for r in rows if r.view == newest], key=_tells)
+        if not told:
+            return None
+        row = max(told, key=_tells)
         assert row.skip is not None
         return Skip(row.view, self._net.name(row.proposer), row.skip.value, row.late_ms)
 

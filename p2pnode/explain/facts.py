@@ -124,7 +124,7 @@ class Votes:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Why the newest skipped view was skipped."""
+    """Why the last view was skipped."""
 
     view: int
     proposer: str

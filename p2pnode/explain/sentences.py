@@ -23,7 +23,7 @@ def sentence(found: Diagnosis) -> str:
     if found.severity is Severity.STALLED:
         return _stalled(found)
     place = f"height {found.height}, view {found.view}"
-    final = "" if found.final_age_s is None else f", last block final {_age(found.final_age_s)} ago"
+    final = "" if found.final_age_s is None else f", last block {_age(found.final_age_s)} ago"
     if found.kind is Kind.WELL:
         return f"all is well: {place}{final}"
     if found.kind is Kind.IDLE:
@@ -106,7 +106,7 @@ def next_step(found: Diagnosis) -> str:
             return "send a transaction to see a block"
         case Kind.UNKNOWN:
             return "look whether the node runs, and at its address"
-        case Kind.TOO_FEW if found.alone:
+        case Kind.TOO_FEW | Kind.DEGRADED if found.alone:
             return f"look at {who}, and at the network between"
         case Kind.TOO_FEW | Kind.DEGRADED:
             return f"start {who} again"

@@ -62,8 +62,11 @@ async def _show_picture(console: Console, look: Look, for_s: float | None) -> No
             status = look()
             history = [*history[-10:], (now, status)]
             then, before = history[0]
-            line = status_line(status, before, now - then)
-            parts: list[Any] = [Text(status_table(status)), Text(""), Text(line)]
+            explained = status.get("explain") or {}
+            # The line alone would say it a second time.
+            line = status_line({**status, "explain": None}, before, now - then)
+            parts: list[Any] = [Text(status_table(status)), Text("")]
+            parts += [Text(explained.get("sentence", "")), Text(line)]
             if task is not None:
                 bar.update(task, completed=min(now - start, for_s or 0.0))
                 parts.append(bar.get_renderable())

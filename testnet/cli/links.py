@@ -68,7 +68,7 @@ def _act(
     effect = request(folder, {"command": "effect", "action": message})["effect"]
     if arguments.dry_run:
         return say_effect(effect, console)
-    console.say(effect)
+    console.tell(effect)
     _show(request(folder, message), console)
     console.next(after, "testnet status")
     return ExitCode.OK

@@ -21,7 +21,7 @@ def on_node(arguments: Any, console: Console) -> int:
     answer = request(folder, {"command": "effect", "action": action})
     if arguments.dry_run:
         return say_effect(answer["effect"], console)
-    console.say(answer["effect"])
+    console.tell(answer["effect"])
     changed = []
     for node in answer["nodes"]:
         message = {"command": command, "node": node}
@@ -44,5 +44,5 @@ def say_effect(effect: str, console: Console) -> int:
     if console.json:
         console.document({"effect": effect})
     else:
-        console.data(effect)
+        console.sentence(effect)
     return ExitCode.OK

@@ -126,17 +126,16 @@ def status_table(status: Json) -> str:
                 _number(node["executed_height"]),
                 _number(node["certified_height"]),
                 _number(node["view"]),
-                _number(node["peers"]),
-                _number(node["pool"]),
+                # What a process has is gone with it; how far it came stays.
+                _number(node["peers"]) if node["pid"] else "-",
+                _number(node["pool"]) if node["pid"] else "-",
                 f"{node['cpu_s']:.1f}",
-                human_size(node["memory_bytes_max"]),
+                human_size(node["memory_bytes_max"]) if node["pid"] else "-",
                 _number(node["pid"]),
             )
         )
     title = f'testnet "{status["name"]}"  seed {status["seed"]}  engine {status["engine"]}'
-    explained = status.get("explain")
-    words = [] if explained is None else ["", explained["sentence"]]
-    return "\n".join([title, "", *columns(rows), *cut_lines(status), *words])
+    return "\n".join([title, "", *columns(rows), *cut_lines(status)])
 
 
 def cut_lines(status: Json) -> list[str]:

@@ -21,6 +21,9 @@ def status(arguments: Any, console: Console) -> int:
         console.document({k: v for k, v in answer.items() if k != "ok"})
     else:
         console.data(status_table(answer))
+        if answer.get("explain"):
+            console.data("")
+            console.sentence(answer["explain"]["sentence"])
     name = f" --name {folder.name}" if arguments.name else ""
     mending = [f"{command}{name}" for command in (answer.get("explain") or {}).get("commands", ())]
     trying = [f"testnet logs -f{name}", f"testnet kill node0{name}"]
@@ -50,9 +53,8 @@ def explain(arguments: Any, console: Console) -> int:
     if console.json:
         console.document({k: v for k, v in answer.items() if k != "ok"})
     else:
-        console.data(answer["sentence"])
-    if answer["next_step"]:
-        console.say(f"to do: {answer['next_step']}")
+        console.sentence(answer["sentence"])
+    console.to_do(answer["next_step"])
     name = f" --name {folder.name}" if arguments.name else ""
     console.next(*(f"{command}{name}" for command in answer["commands"]), f"testnet status{name}")
     return ExitCode.NO_LIVENESS if answer["severity"] == "stalled" else ExitCode.OK

@@ -140,10 +140,8 @@ def effect(network: Network, action: Action) -> str:
     if action.nodes and not names:
         verb = "is no validator" if len(action.nodes) == 1 else "are no validators"
         return f"{', '.join(action.nodes)} {verb}: blocks go on as they do."
-    if action.verb == "restart" and any(name not in before.down for name in action.nodes):
-        # Two steps: what it is like in between, and that it is so for a moment.
-        doing = f"Ending {names_text(action.nodes)} for the restart"
-        return f"{quorum.effect(doing, before, before.without(names))} Then it catches up."
+    if action.verb == "restart":
+        return quorum.restart_effect(names, before)
     what = action.what or names_text(action.nodes)
     return quorum.effect(f"{_DOING[action.verb]} {what}", before, after(network, action))
 

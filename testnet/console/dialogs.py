@@ -57,7 +57,7 @@ def question_box(model: Model, question: Question, room: Size) -> list[Line]:
             lines.append(line(Span(mark, "key"), Span(pad(cut(text, inner - 2), inner - 2), style)))
         lines.append(())
     lines += [(Span(part, "strong"),) for part in told]
-    keys = line(Span("y", "key"), " do it   ", Span("n", "key"), " leave it")
+    keys = line(Span("y enter", "key"), " do it   ", Span("n esc", "key"), " leave it")
     if len(question.options) > 1:
         keys = line(keys, Span("   up down", "key"), " choose")
     return box(question.title, [*lines, (), keys], width, "warn")

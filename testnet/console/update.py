@@ -123,7 +123,9 @@ def _seen(model: Model) -> Model:
     elif waited_s < SEEN_S:
         return model
     elif not outlook.expects:
-        stopped = blocks < SEEN_BLOCKS
+        # Blocks that came while the action was under way say nothing of what it did.
+        age_s = None if best is None else best.last_block_age_s
+        stopped = blocks < SEEN_BLOCKS or (age_s is not None and age_s > SEEN_S / 2)
         seen = f"nothing final for {waited_s:.0f} s" if stopped else f"blocks went on to {height}"
         style = "bar_warn"
     elif best is not None and not best.consensus.demand and best.consensus.power_total:

@@ -183,7 +183,7 @@ def _key_for(network: Network, found: Explanation) -> str:
             return f"{step}: h"
         case Kind.SLOW_LINK:
             return f"{step}: l, none"
-        case Kind.TOO_FEW | Kind.DEGRADED:
+        case Kind.TOO_FEW | Kind.DEGRADED | Kind.STALLED:
             away = {states.get(name) for name in found.nodes}
             keys = ["p resumes"] if "paused" in away else []
             if away & {"killed", "crashed", "stopped"}:
@@ -198,8 +198,8 @@ def _footer(model: Model, width: int) -> Line:
     ui = model.ui
     if ui.prompt is not None:
         sign = {"filter": " / ", "rate": " load, tx/s: ", "profile": " profile: "}[ui.prompt.kind]
-        hint = "enter keeps, esc drops" if ui.prompt.kind == "filter" else "enter, esc drops"
-        return prompt_line(sign, ui.prompt.text, hint, width - 46)
+        hint = "enter keeps" if ui.prompt.kind == "filter" else "enter goes on"
+        return prompt_line(sign, ui.prompt.text, f"{hint}, esc drops", width - 46)
     if ui.toast is not None:
         return toast_line(ui.toast, width)
     hints = (("?", "help"), ("q", "quit"), *HINTS[ui.screen])

@@ -65,6 +65,8 @@ async def _run(
                 funder = Funder(options, [client for _, client in clients], source)
                 nursery.start_soon(funder.run, valid_until)
             report: LoadReport = await generator.run()
+            # Once more: what became final since the last time stays on the screens.
+            channel.send({"progress": generator.progress()})
             channel.send({"report": report.to_json()})
             end.cancel()
 

@@ -18,7 +18,7 @@ from p2pnode.net.links.profile import LinkProfile, profile_named, reverse_name
 from p2pnode.telemetry.clock import wall_ms
 from testnet.supervise.links import Links, NamedProfile, NotALinkError, Pair
 from testnet.supervise.noderun import NodeRun, require
-from testnet.supervise.quorum import Topology, effect
+from testnet.supervise.quorum import Topology, effect, restart_effect
 from testnet.supervise.supervisor import Supervisor
 
 Json = dict[str, Any]
@@ -116,11 +116,8 @@ def effect_of(supervisor: Supervisor, request: Json) -> str:
     names = ", ".join(nodes)
     if command in ("kill", "pause"):
         return effect(f"{doing} {names}", before, before.without(nodes))
-    if command == "restart" and (alive := [name for name in nodes if name not in before.down]):
-        # Two steps: what it is like in between, and that it is so for a moment.
-        doing = f"Ending {', '.join(alive)} for the restart"
-        then = "they catch up" if len(nodes) > 1 else "it catches up"
-        return f"{effect(doing, before, before.without(alive))} Then {then}."
+    if command == "restart":
+        return restart_effect(nodes, before)
     return effect(f"{doing} {names}", before, before.with_back(nodes))
 
 

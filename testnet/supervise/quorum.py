@@ -156,6 +156,18 @@ def effect(doing: str, before: Topology, after: Topology) -> str:
     return text
 
 
+def restart_effect(names: Sequence[str], before: Topology) -> str:
+    """Return what a restart does: how it is in between, where some run, and afterwards."""
+    after = before.with_back(names)
+    alive = [name for name in names if name not in before.down]
+    if not alive:
+        return effect(f"Restarting {_names(names)}", before, after)
+    between = effect(f"Ending {_names(alive)} for the restart", before, before.without(alive))
+    they = "they catch" if len(names) > 1 else "it catches"
+    again = not reach(before).is_final and reach(after).is_final
+    return f"{between} Then {they} up{', and blocks go on again' * again}."
+
+
 def _visit(name: str, near: Mapping[str, Sequence[str]], seen: dict[str, None]) -> None:
     waiting = [name]
     while waiting:

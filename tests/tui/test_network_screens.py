@@ -8,13 +8,14 @@ from functools import cache
 import pytest
 
 from p2pnode.tui.keys import Key
-from p2pnode.tui.text import Size, line_width
+from p2pnode.tui.text import Size, line_width, plain
 from p2pnode.tui.theme import make_theme
 from testnet.console.model import Model, Screen
+from testnet.console.screens.parts import quorum_line
 from testnet.console.update import update
 from testnet.console.view import view
 from tests.tui.test_screens import SIZES, check, text_of
-from tests.tui.testnets import TESTNETS
+from tests.tui.testnets import TESTNETS, changed, healthy, then
 
 WIDE = SIZES[1]
 
@@ -77,3 +78,19 @@ def test_no_line_is_cut_by_the_edge_in_a_wide_terminal(name: str) -> None:
 def test_a_terminal_that_is_too_small_is_told_so(size: Size) -> None:
     text = text_of(view(scene("healthy"), size), size)
     assert "terminal" in text.replace("\n", "") or size.width < 10
+
+
+def test_who_may_not_be_lost_is_said_shorter_where_names_do_not_fit() -> None:
+    model = healthy()
+    away = changed(model, {name: {"state": "killed"} for name in ("node5", "node6")})
+    model = then(model, nodes=away)
+    assert plain(quorum_line(model, 200)).endswith("node3, node4 stops finality")
+    assert plain(quorum_line(model, 80)).endswith("5 needed; losing any one stops finality")
+
+
+def test_how_long_a_node_is_away_fits_its_column() -> None:
+    model = healthy()
+    assert model.network is not None
+    away = changed(model, {"node2": {"state": "killed", "changed_s": model.network.came_s - 125}})
+    text = text_of(view(then(model, nodes=away), Size(120, 40)), Size(120, 40))
+    assert "node2    killed     2 min " in text

@@ -23,7 +23,7 @@ from p2pnode.tui.model import (
 )
 from p2pnode.tui.rows import copied, peers, records
 from p2pnode.tui.update import update
-from tests.tui.worlds import NOW_S, healthy, peer_of, status_at
+from tests.tui.worlds import NOW_S, healthy, peer_of, stalled, status_at
 
 
 def pressed(model: Model, *keys: str) -> tuple[Model, tuple[object, ...]]:
@@ -107,9 +107,9 @@ def test_a_filter_narrows_while_it_is_typed_and_escape_shows_all_again() -> None
 
 
 def test_the_log_has_levels_and_who_reads_back_keeps_the_place() -> None:
-    model, _ = pressed(healthy(), "7")
-    assert {r.level for r in records(model)} == {"info", "warning", "error"}
-    assert {r.level for r in records(pressed(model, "l")[0])} == {"warning", "error"}
+    model, _ = pressed(stalled(), "7")
+    assert {r.level for r in records(model)} == {"info", "error"}
+    assert {r.level for r in records(pressed(model, "l")[0])} == {"error"}
     back, _ = pressed(model, "k", "k", "k")
     lowest = records(back)[-1 - back.ui.back]
     grown, _ = update(back, LogCame((record(61), record(62))))

@@ -192,7 +192,6 @@ def status_at(second: int) -> NodeStatus:
                 executors=tuple(range(COUNT)),
                 own=True,
                 executed_height=height - 1,
-                certified_height=height - 2,
                 accounts_count=7,
             ),
             *(

@@ -63,13 +63,18 @@ def _row(status: NodeStatus, row: ShardStatus, width: int, selected: bool) -> Ro
             Span(_map(row, width), "final" if row.own else "dim"),
             Span(executors or "-"),
             Span(count(row.executed_height) if row.own else "-", "warn" if late else "text"),
-            Span(count(row.certified_height)),
+            Span(_certified(row)),
             Span(count(row.accounts_count) if row.own else "-", "dim"),
             Span(count(row.transactions_count) if row.own else "-"),
             Span(count(row.receipts_waiting), "warn" if row.receipts_waiting else "dim"),
         ),
         selected,
     )
+
+
+def _certified(row: ShardStatus) -> str:
+    """Return the certified height; the system shard, with nothing to do, has no result."""
+    return "-" if row.uid == 0 and not row.certified_height else count(row.certified_height)
 
 
 def _map(row: ShardStatus, width: int) -> str:

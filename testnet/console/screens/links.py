@@ -37,7 +37,8 @@ def links(model: Model, room: Size) -> list[Line]:
     fits = room.width >= side + CELL * len(network.nodes)
     if fits and not model.filter and room.height >= len(network.nodes) + 3:
         return _matrix(model, network, room, side)
-    return [quorum_line(model), *_list(model, network, Size(room.width, room.height - 1))]
+    rest = Size(room.width, room.height - 1)
+    return [quorum_line(model, room.width), *_list(model, network, rest)]
 
 
 def _matrix(model: Model, network: Network, room: Size, side: int) -> list[Line]:
@@ -60,7 +61,7 @@ def _matrix(model: Model, network: Network, room: Size, side: int) -> list[Line]
             parts.append(Span(pad(state.text, 10), state.style))
         parts += [_cell(network, (node.name, other)) for other in network.names]
         lines.append(tuple(parts))
-    lines.append(quorum_line(model))
+    lines.append(quorum_line(model, room.width))
     if any(row.profile for row in network.links.values()):
         lines.append((Span("~ a profile is set on the link", "dim"),))
     left = height - len(lines)

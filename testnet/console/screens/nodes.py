@@ -11,7 +11,13 @@ from p2pnode.tui.widgets import Column, Row, Table, heading, sparkline, window
 from testnet.console import logview
 from testnet.console.model import Model, NodeHistory, NodeRow, Screen
 from testnet.console.screens.logs import log_line
-from testnet.console.screens.parts import block_age, quorum_line, since, state_of
+from testnet.console.screens.parts import (
+    block_age,
+    quorum_line,
+    selected_count,
+    since,
+    state_of,
+)
 
 SPARK: Final = 24
 """Widest sparkline."""
@@ -24,7 +30,7 @@ _SHORT: Final = {"validator": "val", "executor": "exec", "bootstrap": "boot"}
 _COLUMNS: Final = (
     Column("node", 7, grows=1, width_max=16),
     Column("state", 9),
-    Column("since", 6, optional=7),
+    Column("since", 7, optional=7),
     Column("height", 6, right=True),
     Column("final", 6, right=True, optional=6),
     Column("view", 6, right=True, optional=1),
@@ -62,13 +68,14 @@ def nodes(model: Model, room: Size) -> list[Line]:
         lines[0] = _heading(model, width, f"{left} of {len(rows)} more, up and down")
     left = height - len(lines)
     if left >= 1:
-        lines.append(quorum_line(model))
+        lines.append(quorum_line(model, width))
     if left >= 3:
         lines.append(heading("blocks", width, LEGEND if width >= 80 else ()))
         lines.append(cells(model.views, width))
     left = height - len(lines)
     if left >= 2:
-        lines.append(heading("events", width, Span("without blocks; 3 shows all", "dim")))
+        whose = "events of the selected" if selected_count(model) else "events"
+        lines.append(heading(whose, width, Span("without blocks; 3 shows all", "dim")))
         passing = (entry for entry in logview.shown(model) if entry.event not in QUIET)
         newest = list(islice(passing, left - 1))
         lines += [log_line(model, entry, width) for entry in reversed(newest)]
@@ -76,8 +83,7 @@ def nodes(model: Model, room: Size) -> list[Line]:
 
 
 def _heading(model: Model, width: int, more: str = "") -> Line:
-    assert model.network is not None
-    selected = len(model.ui.selected & set(model.network.names))
+    selected = selected_count(model)
     parts = []
     if more:
         parts.append(more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from p2pnode.tui.screens.common import number, span_s
-from p2pnode.tui.text import Line, Span, line
+from p2pnode.tui.text import Line, Span, line, line_width
 from testnet.console.actions import names_text, topology
 from testnet.console.model import Model, Network, NodeRow
 from testnet.supervise.facts import SILENT_S
@@ -42,7 +42,19 @@ def since(model: Model, node: NodeRow) -> Span:
     """Return for how long a node has been in a state that is not the usual one."""
     if node.state == "running" or model.lost is not None or model.network is None:
         return Span("", "dim")
-    return Span(span_s(model.network.came_s - node.changed_s), "dim")
+    return Span(_short(model.network.came_s - node.changed_s), "dim")
+
+
+def _short(value: float) -> str:
+    """Return a stretch of time in seven columns: `12 s`, `3 min`, `2 h`."""
+    words = span_s(value).split()
+    return " ".join(words[:2])
+
+
+def selected_count(model: Model) -> int:
+    """Return how many of the nodes are selected."""
+    assert model.network is not None
+    return len(model.ui.selected & set(model.network.names))
 
 
 def is_cut_off(network: Network, name: str) -> bool:
@@ -61,7 +73,7 @@ def block_age(model: Model, node: NodeRow) -> Span:
     return Span(span_s(age_s), "good" if age_s < 3 else "warn" if age_s < 10 else "bad")
 
 
-def quorum_line(model: Model) -> Line:
+def quorum_line(model: Model, width: int) -> Line:
     """Return how many validators are together, and how many more may be lost."""
     network = model.network
     assert network is not None
@@ -84,9 +96,13 @@ def quorum_line(model: Model) -> Line:
         return line(parts, Span(": nothing becomes final", "bad"))
     need = critical(found)
     if need and (len(need) < len(found.powers) or len(need) == 1):
-        return line(parts, Span(f"; losing {_or(need)} stops finality", "warn"))
+        named = line(parts, Span(f"; losing {_or(need)} stops finality", "warn"))
+        if line_width(named) <= width:
+            return named
     if need:
-        return line(parts, Span("; losing any one stops finality", "warn"))
+        whom = "any one" if len(need) == len(found.powers) - len(found.down) else "one of these"
+        whom = whom if len(need) > 1 else need[0]
+        return line(parts, Span(f"; losing {whom} stops finality", "warn"))
     if equal:
         spare = reached.power - reached.needed
         return line(parts, Span(f"; {spare} more may fail", "dim"))

@@ -165,6 +165,8 @@ def test_commands_reach_a_detached_testnet_until_it_is_down(driver: Driver, tmp_
     assert report["due"] == 90
     assert report["executed"] == report["submitted"] >= 80, report
     assert report["repetitions"] >= 2
+    # What is shown of a load that has ended is its end.
+    assert driver.json("status")["load"]["finalized"] == report["finalized"]
     status = driver.json("wait", "--height", str(report["height_max"]))
     assert [node["name"] for node in status["nodes"]] == ["node0", "node1"]
     assert '"block_finalized"' in driver.run("logs", "--json", "-n", "50").stdout

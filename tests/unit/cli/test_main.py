@@ -214,6 +214,26 @@ def test_words_are_coloured_on_a_terminal_only_and_never_with_no_color(
     assert Console(out=io.StringIO(), err=io.StringIO()).colours is False
 
 
+def test_sentences_break_between_words_on_a_terminal_and_stay_whole_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "32")
+    text = "height 131, view 135: 2 of 3 votes to skip it; missing node0"
+    out, err = Terminal(), Terminal()
+    Console(out=out, err=err).sentence(text)
+    assert out.getvalue() == "height 131, view 135: 2 of 3\nvotes to skip it; missing node0\n"
+    Console(out=out, err=err).to_do("start node0 again, then node1")
+    assert err.getvalue() == "to do: start node0 again, then\nnode1\n"
+    pipe = io.StringIO()
+    Console(out=pipe, err=pipe).sentence(text)
+    Console(out=pipe, err=pipe).to_do("")
+    assert pipe.getvalue() == f"{text}\n"
+
+
 def test_a_store_is_exported_and_imported(tmp_path: Path) -> None:
     from p2pnode.store.lmdb import LmdbStore
     from p2pnode.types.effects import Write

@@ -50,7 +50,7 @@ def test_nothing_is_known_when_nobody_answers() -> None:
 def test_a_network_that_decides_is_well() -> None:
     found = among(*(node(i) for i in range(4)))
     assert (found.kind, found.severity, found.next_step) == (Kind.WELL, Severity.OK, "")
-    assert found.sentence == "all is well: height 812, view 3, last block final 0.4 s ago"
+    assert found.sentence == "all is well: height 812, view 3, last block 0.4 s ago"
 
 
 def test_a_network_with_nothing_to_decide_is_well_however_long() -> None:
@@ -91,6 +91,30 @@ def test_where_nobody_votes_only_those_with_a_reason_are_named_and_the_rest_coun
     assert (found.nodes, found.next_step) == (("node2",), "start node2 again")
     behind = among(stalled(0), stalled(1, view=1), stalled(2), stalled(3))
     assert "missing node1 (2 views behind); 3 more have not voted" in behind.sentence
+
+
+@pytest.mark.parametrize(("proposer", "is_told"), [(1, True), (2, False)])
+def test_a_skip_is_told_unless_the_missing_vote_of_its_proposer_says_it(
+    proposer: int, is_told: bool
+) -> None:
+    dead = tuple(
+        NodeFacts(f"node{i}", condition=Condition.KILLED, since_s=8.0, validator=i) for i in (2, 3)
+    )
+    rows = (ViewRow(2, proposer, ViewOutcome.SKIPPED, skip=SkipReason.SILENT),)
+    found = among(stalled(0, recent=rows), stalled(1, recent=rows), dead=dead)
+    assert ("the last view was skipped because nothing came" in found.sentence) == is_told
+    long_ago = (replace(rows[0], view=1, proposer=1),)
+    assert "skipped" not in among(stalled(0, recent=long_ago), stalled(1), dead=dead).sentence
+    others = (ViewRow(2, 1, ViewOutcome.SKIPPED, skip=SkipReason.OTHERS),)
+    assert "skipped" not in among(stalled(0, recent=others), stalled(1), dead=dead).sentence
+
+
+def test_one_node_alone_asks_to_look_before_it_says_to_start() -> None:
+    found = explain_node(unheard(node(0), (3,)))
+    assert (found.kind, found.next_step) == (
+        Kind.DEGRADED,
+        "look at node3, and at the network between",
+    )
 
 
 def test_one_that_waits_beside_the_cause_is_counted_in_the_singular() -> None:
@@ -149,6 +173,7 @@ def test_groups_that_do_not_hear_each_other_are_a_partition() -> None:
     found = among(*left, *right)
     assert found.kind is Kind.PARTITION
     assert found.facts.groups == (("node0", "node1"), ("node2", "node3"))
+    assert "missing node2, node3; 2 more have not voted" in found.sentence
 
 
 def test_cuts_that_are_known_make_a_partition_at_once() -> None:

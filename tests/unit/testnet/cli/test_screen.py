@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from testnet.cli.screen import first_screen, quorum_warning, restart_hint
+from testnet.cli.screen import first_screen, quorum_warning, restart_hint, status_table
 
 
 def status(*states: str) -> dict[str, Any]:
@@ -52,3 +52,15 @@ def test_too_few_validators_are_named_with_numbers_and_the_way_back() -> None:
     worse = quorum_warning(status("running", "paused", "killed", "crashed"))
     assert worse is not None
     assert worse.endswith("until 2 are back")
+
+
+def test_of_a_dead_node_is_told_how_far_it_came_and_nothing_that_went_with_it() -> None:
+    found = status("killed", "running")
+    for node in found["nodes"]:
+        node |= {"ready": True, "syncing": False, "peers": 3, "pool": 6, "cpu_s": 1.0}
+        node |= {f"{name}height": 129 for name in ("", "executed_", "certified_")}
+        node |= {"view": 134, "memory_bytes_max": 96 << 20}
+    found["nodes"][0]["pid"] = None
+    *_, dead, alive = status_table(found).splitlines()
+    assert dead.split() == ["node0", "killed", *["129"] * 3, "134", "-", "-", "1.0", "-", "-"]
+    assert "96.0 MiB" in alive

@@ -258,6 +258,19 @@ def test_a_stall_that_was_stated_is_said_to_be_seen() -> None:
     assert "seen: nothing final for" in said(model)
 
 
+def test_blocks_that_came_while_a_cut_was_made_do_not_hide_the_stall_after_it() -> None:
+    model = after_done(healthy(), " ", " ", " ", "k")
+    for _ in range(6):
+        assert model.network is not None
+        rows = []
+        for node in model.network.nodes:
+            assert node.status is not None
+            stands = replace(node.status, height=828, last_block_age_s=4.5)
+            rows.append(replace(node, status=stands))
+        model = then(model, nodes=tuple(rows))
+    assert "seen: nothing final for" in said(model)
+
+
 def test_a_refusal_is_said() -> None:
     model, _ = update(healthy(), Done((), (), "node0 does not run (killed)"))
     assert said(model) == "node0 does not run (killed)"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnode.types.quorum import quorum_of
-from testnet.supervise.quorum import Topology, critical, effect, reach
+from testnet.supervise.quorum import Topology, critical, effect, reach, restart_effect
 
 
 def validators(count: int, **changes: object) -> Topology:
@@ -48,6 +48,16 @@ def test_the_last_step_before_the_edge_names_whom_nobody_may_lose() -> None:
     assert effect("Restarting node0", gone, after).startswith(
         "Restarting node0 brings 5 of 7 together: blocks go on again."
     )
+
+
+def test_a_restart_of_some_that_run_and_some_that_do_not_ends_those_that_run() -> None:
+    four = validators(4).without(["node0", "node2"])
+    assert restart_effect(["node0", "node3"], four) == (
+        "Ending node3 for the restart leaves 1 of 4, 3 needed: still nothing becomes final."
+        " Then they catch up, and blocks go on again."
+    )
+    assert restart_effect(["node3"], four).endswith("Then it catches up.")
+    assert restart_effect(["node0"], four).startswith("Restarting node0 brings 3 of 4 together")
 
 
 def test_a_single_collector_is_named() -> None:
