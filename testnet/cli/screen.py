@@ -58,9 +58,8 @@ def first_screen(
     lines.append(f"  account 0   {short(address)}   {balance}   {folder}/keys/account0.key")
     lines.append(f"  TEST KEYS from seed {status['seed']}: never use elsewhere")
     lines.append("")
-    lines.append(
-        "next: testnet status · testnet load --rate 50 · testnet kill node0 · testnet down"
-    )
+    tries = ("tui", "status", "load --rate 50", "kill node0", "down")
+    lines.append(f"next: {' · '.join(f'testnet {command}' for command in tries)}")
     lines += _send_hint(folder, status["nodes"][0]["rpc"])
     lines.append(f"files: {folder}/  (testnet.json, logs/)")
     return "\n".join(lines)

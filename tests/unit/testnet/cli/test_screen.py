@@ -38,6 +38,7 @@ def test_the_first_screen_shows_a_key_and_a_whole_command_to_send_where_it_fits(
     )
     assert f".testnet/{name}/keys/account0.key" in text
     assert ("p2pnode tx send --amount 1 --node http://127.0.0.1:65535 \\\n" in text) == hinted
+    assert "next: testnet tui · testnet status" in text
     if hinted:
         assert all(len(line) <= 100 for line in text.splitlines())
 
