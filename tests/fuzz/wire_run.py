@@ -144,14 +144,15 @@ def _start(folder: Path) -> subprocess.Popen[str]:
         env=environment,
         stdout=subprocess.DEVNULL,
     )
-    return subprocess.Popen(
-        [*command, "run", "--data", str(folder), "--quiet"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=(folder / "stderr").open("w"),
-        text=True,
-    )
+    with (folder / "stderr").open("w") as stderr:
+        return subprocess.Popen(
+            [*command, "run", "--data", str(folder), "--quiet"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
 
 
 @asynccontextmanager
