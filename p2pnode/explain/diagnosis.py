@@ -36,6 +36,9 @@ BEHIND_HEIGHTS: Final = 8
 CLOCK_MS: Final = 1_000
 """A clock that is further off is worth a word: payloads from further ahead than half of it wait."""
 
+PINGS_LOST_MS: Final = 1_000
+"""Over links with a longer one-way latency pings come too late, and connections end."""
+
 CAP_SHARE: Final = 0.9
 """An adaptive Δ above this share of its cap can't grow any more to speak of."""
 
@@ -98,8 +101,23 @@ class _Diagnostician:
         if groups and power(groups[0]) < net.quorum:
             names = tuple(_names(group) for group in groups)
             outside = [m for group in groups[1:] for m in group]
-            return self._stalled(Kind.PARTITION, outside, groups=names)
+            detail = self._latency_between(groups)
+            return self._stalled(Kind.PARTITION, outside, groups=names, detail=detail)
         return None
+
+    def _latency_between(self, groups: Sequence[Sequence[Member]]) -> str:
+        """Return how slow the links between groups are, where that and no cut parts them."""
+        pairs = [
+            (a, b)
+            for number, group in enumerate(groups)
+            for a in group
+            for other in groups[number + 1 :]
+            for b in other
+        ]
+        if any(self._net.cut_s(a, b) is not None for a, b in pairs):
+            return ""
+        worst_ms = max((self._net.latency_ms(a, b) or 0.0 for a, b in pairs), default=0.0)
+        return f"{worst_ms:.0f} ms one way" if worst_ms >= PINGS_LOST_MS else ""
 
     def _own_quorum(self) -> Diagnosis | None:
         """One node's word: whom it does not hear it can't tell dead from unreachable."""

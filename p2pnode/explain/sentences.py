@@ -65,7 +65,8 @@ def _cause(found: Diagnosis) -> str:
     match found.kind:
         case Kind.PARTITION:
             sides = " | ".join(listed(group) for group in found.groups)
-            return f"the network is split: {sides}"
+            slow = f", over links of {found.detail}" if found.detail else ""
+            return f"the network is split: {sides}{slow}"
         case Kind.ISOLATED if found.severity is Severity.STALLED:
             return f"{who} hears no other validator"
         case Kind.ISOLATED:
@@ -111,7 +112,7 @@ def next_step(found: Diagnosis) -> str:
         case Kind.TOO_FEW | Kind.DEGRADED:
             return f"start {who} again"
         case Kind.PARTITION:
-            return "heal the links between the groups"
+            return f"{'mend' if found.detail else 'heal'} the links between the groups"
         case Kind.ISOLATED:
             return f"look at the network of {who}"
         case Kind.DISK:

@@ -181,7 +181,7 @@ def _key_for(network: Network, found: Explanation) -> str:
             return "h heals the links that are cut"
         case Kind.PARTITION | Kind.ISOLATED if network.cuts:
             return f"{step}: h"
-        case Kind.SLOW_LINK:
+        case Kind.SLOW_LINK | Kind.PARTITION if found.facts.detail:
             return f"{step}: l, none"
         case Kind.TOO_FEW | Kind.DEGRADED | Kind.STALLED:
             away = {states.get(name) for name in found.nodes}

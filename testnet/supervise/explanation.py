@@ -45,9 +45,9 @@ def _commands(supervisor: Supervisor, found: Explanation) -> list[str]:
     match found.kind:
         case Kind.WELL | Kind.IDLE:
             return []
-        case Kind.PARTITION | Kind.ISOLATED:
+        case Kind.PARTITION | Kind.ISOLATED if not found.facts.detail:
             return ["testnet heal --all"]
-        case Kind.SLOW_LINK:
+        case Kind.PARTITION | Kind.SLOW_LINK:
             return ["testnet link --all --clear"]
         case Kind.DISK:
             return [f"testnet restart {' '.join(found.nodes)}"]

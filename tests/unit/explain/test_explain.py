@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -29,8 +30,10 @@ from tests.unit.explain.networks import facts, node, stalled, unheard
 FULL = DeviceStatus(storage_error="No space left on device")
 
 
-def among(*statuses: NodeStatus, dead: tuple[NodeFacts, ...] = ()) -> Explanation:
-    return explain(Situation((*facts(*statuses), *dead)))
+def among(
+    *statuses: NodeStatus, dead: tuple[NodeFacts, ...] = (), links: Sequence[LinkFacts] = ()
+) -> Explanation:
+    return explain(Situation((*facts(*statuses), *dead), tuple(links)))
 
 
 def late(view: int, proposer: int, late_ms: int) -> ViewRow:
@@ -185,6 +188,19 @@ def test_cuts_that_are_known_make_a_partition_at_once() -> None:
 def test_one_way_cuts_split_too() -> None:
     deaf = [unheard(stalled(i), (2, 3)) for i in (0, 1)]
     assert among(*deaf, stalled(2), stalled(3)).kind is Kind.PARTITION
+
+
+def test_links_too_slow_for_pings_part_a_network_as_well_as_cuts_do() -> None:
+    left = [unheard(stalled(i), (2, 3)) for i in (0, 1)]
+    right = [unheard(stalled(i), (0, 1)) for i in (2, 3)]
+    slow = [LinkFacts("node1", "node2", latency_ms=ms) for ms in (30.0, 1850.0)]
+    found = among(*left, *right, links=slow[1:])
+    assert found.kind is Kind.PARTITION
+    assert "node0, node1 | node2, node3, over links of 1850 ms one way" in found.sentence
+    assert found.next_step == "mend the links between the groups"
+    assert "one way" not in among(*left, *right, links=slow[:1]).sentence
+    cut = (slow[1], LinkFacts("node0", "node3", cut_s=5.0))
+    assert "one way" not in among(*left, *right, links=cut).sentence
 
 
 def test_a_minority_that_is_cut_off_is_a_warning() -> None:
