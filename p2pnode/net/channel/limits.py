@@ -34,9 +34,10 @@ class MuxerLimits:
     half; streams are refused beyond it."""
     control_bytes_max: int = 64 << 10
     """Answers that wait for a peer that does not read them; more end the connection."""
-    bare_frames_max: int = 20_000
-    """Frames without a body (window updates, resets, pings) between two ticks; more end the
-    connection. A peer that reads 160 MB/s says 1,200 times a second that more may come."""
+    small_frames_max: int = 20_000
+    """Frames with a body below 1 KiB, or none (window updates, resets, pings), between two ticks;
+    more end the connection. A peer that reads 160 MB/s says 1,200 times a second that more may
+    come; of messages, the rates of all traffic allow 2,600."""
     pings_max: int = 100
     """Pings between two ticks; more end the connection. Others send one in 10 s and more."""
     keepalive_s: float = 10.0

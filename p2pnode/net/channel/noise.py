@@ -22,6 +22,9 @@ RECORD_BYTES_MAX: Final = 65535
 PLAINTEXT_BYTES_MAX: Final = RECORD_BYTES_MAX - TAG_BYTES
 """Most that one record carries."""
 
+SMALL_BYTES: Final = 1024
+"""A record that carries less costs more to open than it brings."""
+
 _NONCE: Final = struct.Struct("<4xQ")
 _LENGTH: Final = struct.Struct(">H")
 
@@ -84,7 +87,7 @@ class Sealer:
 class Opener:
     """Opens the other direction; holds at most one record that is not complete."""
 
-    __slots__ = ("_decrypt", "_number", "_plaintext_bytes", "_rest")
+    __slots__ = ("_decrypt", "_number", "_plaintext_bytes", "_rest", "small_records")
 
     def __init__(self, key: bytes, *, number: int = 0) -> None:
         """Begin a direction.
@@ -97,6 +100,8 @@ class Opener:
         self._number = number
         self._plaintext_bytes = 0
         self._rest = bytearray()
+        self.small_records = 0
+        """Those that carried less than SMALL_BYTES."""
 
     def open(self, data: bytes) -> bytes:
         """Take the next piece of the stream and return what its complete records carry.
@@ -126,6 +131,7 @@ class Opener:
                     except InvalidTag:
                         raise RecordForgedError(self._number) from None
                 self._number += 1
+                self.small_records += length < SMALL_BYTES + TAG_BYTES
                 pieces.append(piece)
                 at = end
         if source is rest:

@@ -7,11 +7,16 @@ from typing import Final, Protocol
 
 import trio
 
-from p2pnode.net.channel.errors import ChannelClosedError
-from p2pnode.net.channel.noise import Opener, RecordStatistics, Sealer
+from p2pnode.net.channel.errors import ChannelClosedError, FrameFloodError
+from p2pnode.net.channel.noise import SMALL_BYTES, Opener, RecordStatistics, Sealer
+from p2pnode.net.rates import TokenBucket
 
 WRITE_TIMEOUT_S: Final = 30.0
 """Time for one write to be taken by the operating system; it is at most some records long."""
+
+SMALL_RECORDS_MAX: Final = 40_000
+"""Records of less than a kibibyte taken within a second; others seal one a frame, or two. An empty
+one is 18 bytes on the wire and several microseconds to us, and no layer above would see it."""
 
 RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BYTES_MAX: Final = 1 << 18
@@ -62,6 +67,7 @@ class SecureChannel:
         opener: Opener,
         *,
         write_timeout_s: float = WRITE_TIMEOUT_S,
+        small_records_max: int = SMALL_RECORDS_MAX,
     ) -> None:
         """Take over a connection.
 
@@ -70,6 +76,7 @@ class SecureChannel:
             sealer: Of what we send.
             opener: Of what we receive.
             write_timeout_s: After it, a peer that does not read loses the connection.
+            small_records_max: Records of little taken within a second; more end the connection.
         """
         self._raw = raw
         self._sealer = sealer
@@ -77,6 +84,8 @@ class SecureChannel:
         self._write_timeout_s = write_timeout_s
         self._writing = trio.Lock()
         self._leftover = b""
+        self._small_records = TokenBucket(small_records_max, small_records_max)
+        self._small_records_max = small_records_max
         self._receive_bytes = RECEIVE_BYTES
 
     async def read(self, size_bytes_max: int | None = None) -> bytes:
@@ -86,7 +95,8 @@ class SecureChannel:
 
         Raises:
             ChannelClosedError: The end.
-            ChannelProtocolError: A record that cannot be opened; the channel is at its end.
+            ChannelProtocolError: A record that cannot be opened, or far too many of little; the
+                channel is at its end.
         """
         if self._leftover:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -96,7 +106,12 @@ class SecureChannel:
             # A large buffer costs time even for little data.
             much = len(received) == self._receive_bytes
             self._receive_bytes = RECEIVE_BYTES_MAX if much else RECEIVE_BYTES
+            small_before = self._opener.small_records
             data = self._opener.open(received)
+            small = self._opener.small_records - small_before
+            if small and not self._small_records.take(small, trio.current_time()):
+                what = f"records of less than {SMALL_BYTES} bytes"
+                raise FrameFloodError(what, self._small_records_max)
         if size_bytes_max is not None and len(data) > size_bytes_max:
             self._leftover = data[size_bytes_max:]
             data = data[:size_bytes_max]

@@ -75,6 +75,9 @@ OUTPUT_BYTES: Final = 2 * PLAINTEXT_BYTES_MAX
 FAREWELL_BYTES_MAX: Final = 64 << 10
 """What is kept of streams that were reset while something was unsent."""
 
+SMALL_BODY_BYTES: Final = 1024
+"""A frame with a smaller body costs us its handling, which no rate of bytes bounds."""
+
 _BODY_BYTES_MIN: Final = 1024
 """A message is not cut for less than this."""
 
@@ -117,7 +120,7 @@ class Yamux:
         self._heard_s: float | None = None
         self._heard_frames = 0
         self._is_pinged = False
-        self._bare_frames = self._pings_received = self._streams_opened = 0
+        self._small_frames = self._pings_received = self._streams_opened = 0
         self._idle_since_s: float | None = None
         self._ping_value = 0
         self._ping_open: int | None = None
@@ -172,14 +175,16 @@ class Yamux:
                 if flags & SYN:
                     self._on_syn(stream_id, events)
                 if kind == DATA and length:
+                    if length < SMALL_BODY_BYTES:
+                        self._count_small()
                     self._begin_body(stream_id, flags, length)
                     continue
-                self._count_bare()
+                self._count_small()
                 if length:
                     self._on_window(stream_id, length)
                 self._on_flags(flags, stream_id, events)
             elif kind == PING:
-                self._count_bare()
+                self._count_small()
                 self._on_ping(flags, length, events)
             elif kind == GO_AWAY:
                 self._close(None)
@@ -188,10 +193,11 @@ class Yamux:
                 raise UnknownFrameError(kind)
             self._frames_received += 1
 
-    def _count_bare(self) -> None:
-        self._bare_frames += 1
-        if self._bare_frames > self._limits.bare_frames_max:
-            raise FrameFloodError("frames without a body", self._limits.bare_frames_max)
+    def _count_small(self) -> None:
+        self._small_frames += 1
+        if self._small_frames > self._limits.small_frames_max:
+            what = f"frames with a body below {SMALL_BODY_BYTES} bytes"
+            raise FrameFloodError(what, self._limits.small_frames_max)
 
     def _begin_body(self, stream_id: int, flags: int, length: int) -> None:
         # Before any of it is held: the window bounds our memory.
@@ -415,7 +421,7 @@ class Yamux:
         events: list[Event] = []
         if self.is_closed:
             return events
-        self._bare_frames = self._pings_received = self._streams_opened = 0
+        self._small_frames = self._pings_received = self._streams_opened = 0
         self._tick_liveness(now_s)
         for stream in list(self._streams.values()):
             if not stream.unsent_bytes:

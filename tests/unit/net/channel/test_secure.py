@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from p2pnode.net.channel.errors import ChannelClosedError, RecordForgedError
+from p2pnode.net.channel.errors import ChannelClosedError, FrameFloodError, RecordForgedError
 from p2pnode.net.channel.noise import Opener, Sealer
-from p2pnode.net.channel.secure import SecureChannel
+from p2pnode.net.channel.secure import SMALL_RECORDS_MAX, SecureChannel
 from tests.unit.net.channel.wires import Wire, wires
 
 THERE, BACK = bytes(32), bytes([1]) * 32
@@ -45,6 +45,33 @@ async def test_an_empty_record_is_not_taken_for_the_end() -> None:
     await a.write(b"x")
     assert await b.read() == b"x"
     assert b.statistics().opened.records == 2
+
+
+async def test_records_of_nothing_are_a_flood_and_so_are_those_of_little(
+    autojump_clock: MockClock,
+) -> None:
+    for little in (b"", b"x"):
+        _, b, wire, _ = channels(1 << 20)
+        sealer = Sealer(THERE)
+        for second in range(3):
+            # Something to be read at the end, for empty records are passed over.
+            records = [sealer.seal(little) for _ in range(SMALL_RECORDS_MAX - 1)]
+            await wire.send(b"".join(records) + sealer.seal(b"."))
+            while b.statistics().opened.records < (second + 1) * SMALL_RECORDS_MAX:
+                await b.read()
+            await trio.sleep(1)
+        await wire.send(b"".join(sealer.seal(little) for _ in range(SMALL_RECORDS_MAX + 1)))
+        with pytest.raises(FrameFloodError, match="more than 40000 records"), trio.fail_after(9):
+            while True:
+                await b.read()
+
+
+async def test_any_number_of_full_records_is_no_flood(autojump_clock: MockClock) -> None:
+    wire_a, wire_b = wires(1 << 20)
+    b = SecureChannel(wire_b, Sealer(BACK), Opener(THERE), small_records_max=10)
+    sealer = Sealer(THERE)
+    await wire_a.send(b"".join(sealer.seal(bytes(1024)) for _ in range(200)))
+    assert await read_exactly(b, 200 * 1024) == bytes(200 * 1024)
 
 
 async def test_writes_of_several_tasks_do_not_mix() -> None:

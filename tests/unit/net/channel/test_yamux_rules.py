@@ -619,12 +619,23 @@ def test_pings_are_answered_so_many_a_second_and_then_are_a_flood() -> None:
 
 
 def test_frames_that_carry_nothing_are_a_flood_however_they_are_named() -> None:
-    b = machine(bare_frames_max=100)
+    b = machine(small_frames_max=100)
     b.receive(header(WINDOW_UPDATE, SYN, 1, 0))
     b.receive(50 * header(WINDOW_UPDATE, 0, 1, 1))
     b.receive(49 * header(WINDOW_UPDATE, RST, 7, 0))
-    with pytest.raises(FrameFloodError, match="more than 100 frames without a body"):
+    with pytest.raises(FrameFloodError, match="more than 100 frames with a body below 1024 bytes"):
         b.receive(header(WINDOW_UPDATE, 0, 99, 1))
+
+
+def test_bodies_of_a_few_bytes_are_a_flood_and_full_ones_are_none() -> None:
+    b = machine(small_frames_max=100)
+    b.receive(header(WINDOW_UPDATE, SYN, 1, 0))
+    b.receive(200 * data_frame(1, bytes(1024)))
+    b.receive(99 * data_frame(1, b"x"))
+    b.tick(0.0)
+    b.receive(100 * data_frame(1, bytes(100)))
+    with pytest.raises(FrameFloodError, match="more than 100 frames with a body below 1024 bytes"):
+        b.receive(data_frame(1, b"x"))
 
 
 def test_opening_and_resetting_streams_without_end_is_a_flood_too() -> None:
