@@ -29,7 +29,8 @@ from p2pnode.net.config import NetworkConfig
 from p2pnode.net.framing import OwnFrameTooLargeError
 from p2pnode.net.libp2p.out_queue import OutQueue
 from p2pnode.net.libp2p.router import LeanRouter, PubsubState, SeenIds
-from p2pnode.net.libp2p.streams import Stream, decode_varint, encode_varint
+from p2pnode.net.libp2p.rpc_parts import has_more_parts
+from p2pnode.net.libp2p.streams import NegotiationError, Stream, decode_varint, encode_varint
 from p2pnode.net.meters import Meters
 from p2pnode.net.offences import BROKEN_PROMISE, INVALID_MESSAGE, JUNK_SUBSCRIPTION, Offence
 from p2pnode.net.promises import Promises
@@ -41,11 +42,17 @@ _log = logging.getLogger("p2pnode.net")
 
 _SIGNING_PREFIX: Final = b"libp2p-pubsub:"
 _KEY_PREFIX: Final = peer_id_of(b"")
+_ORIGIN_BYTES: Final = len(_KEY_PREFIX) + 32
 
 _ENVELOPE_BYTES_MAX: Final = 1 << 16
 """What an RPC may hold besides a message of the largest size."""
 
 _PUBLISH_PER_RPC_MAX: Final = 4096
+
+_PARTS_PER_RPC_MAX: Final = 1 << 15
+"""Messages, subscriptions, parts of control and ids of an RPC, all together: two bytes can stand
+for one (rpc_parts.py). go-libp2p announces 5,000 ids at a time."""
+
 _CHECKED_AT_ONCE: Final = 2
 """Messages of one RPC checked without a pause for others: a signature takes a tenth of a
 millisecond, and each may hold 500 transactions."""
@@ -276,8 +283,10 @@ class Gossip:
         """Act on an RPC; returns how many messages' worth of work it was."""
         rpc = rpc_pb2.RPC()
         try:
+            if has_more_parts(data, _PARTS_PER_RPC_MAX):
+                raise MalformedRpcError(f"more than {_PARTS_PER_RPC_MAX} parts in one RPC")
             rpc.ParseFromString(data)
-        except (DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (DecodeError, UnicodeDecodeError, ValueError, NegotiationError) as error:
             raise MalformedRpcError(f"no RPC: {error}") from None
         subscriptions = rpc.subscriptions
         if len(subscriptions) > 2 * self._limits.topics_max:
@@ -320,6 +329,10 @@ class Gossip:
         known = self._topics.get(topics[0])
         if known is None:
             self._useless(forwarder, 1, "a topic nobody asked for")
+            return None
+        if len(message.from_id) != _ORIGIN_BYTES:
+            # Before its id is remembered, of which a mebibyte of origin would be a part.
+            self._refuse(forwarder, "a message whose origin is no peer id with an Ed25519 key")
             return None
         message_id = message.from_id + message.seqno
         seen = self._state.seen_messages
@@ -432,7 +445,8 @@ def _check_texts(rpc: rpc_pb2.RPC) -> None:
     control = rpc.control
     topics: list[object] = [s.topicid for s in rpc.subscriptions]
     for message in rpc.publish:
-        topics += message.topicIDs
+        # Of several, however many, nobody looks at one: such a message is refused.
+        topics += message.topicIDs[:1]
     for part in (control.ihave, control.graft, control.prune):
         topics += [entry.topicID for entry in part]
     for topic in topics:
@@ -449,7 +463,7 @@ def _authentic(message: rpc_pb2.Message) -> bytes | None:
     # Only ids that contain their Ed25519 key: the other kind brings the key along, in a form libp2p
     # decodes without care.
     origin = message.from_id
-    if len(origin) != len(_KEY_PREFIX) + 32 or not origin.startswith(_KEY_PREFIX):
+    if len(origin) != _ORIGIN_BYTES or not origin.startswith(_KEY_PREFIX):
         return None
     signed = rpc_pb2.Message(
         data=message.data, topicIDs=message.topicIDs, from_id=origin, seqno=message.seqno

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -299,6 +300,31 @@ class LeanRouter(GossipSub):
 
     # --- upkeep -----------------------------------------------------------
 
+    # libp2p's own count in wall time, which may be put back by an hour; it also keeps an entry for
+    # whoever has sent a PRUNE, for ever, and identities are free.
+
+    def _add_back_off(
+        self, peer: ID, topic: str, is_unsubscribe: bool, backoff_duration: int = 0
+    ) -> None:
+        own_s = self.unsubscribe_back_off if is_unsubscribe else self.prune_back_off
+        until_s = trio.current_time() + (backoff_duration or own_s)
+        back_off: dict[ID, Any] = self.back_off.setdefault(topic, {})
+        back_off[peer] = max(back_off.get(peer, 0.0), until_s)
+
+    def _check_back_off(self, peer: ID, topic: str) -> bool:
+        return self.back_off.get(topic, {}).get(peer, 0.0) > trio.current_time()
+
+    def _check_graft_flood_protection(self, peer_id: ID, topic: str) -> bool:
+        pruned = self.graft_flood_tracking[peer_id]
+        if pruned.get(topic, 0.0) > time.time():
+            del pruned[topic]
+        return super()._check_graft_flood_protection(peer_id, topic)
+
+    def _forget_back_offs(self) -> None:
+        for topic, back_off in self.back_off.items():
+            for peer in [p for p in back_off if not self._check_back_off(p, topic)]:
+                del back_off[peer]
+
     def beat(self) -> None:
         """Repair the meshes and announce what others may have missed: one heartbeat."""
         controls: dict[ID, Any] = {}
@@ -332,4 +358,5 @@ class LeanRouter(GossipSub):
         self._asked.clear()
         self._asked_of.clear()
         self.history.shift()
+        self._forget_back_offs()
         self._periodic_security_cleanup()

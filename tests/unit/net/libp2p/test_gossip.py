@@ -13,6 +13,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from p2pnode.crypto import SecretKey, peer_id_of
 from p2pnode.net.config import RATES
 from p2pnode.net.libp2p.gossip import MalformedRpcError, _authentic, _own_pace
+from p2pnode.net.libp2p.router import SeenIds
 from p2pnode.net.libp2p.streams import encode_varint
 from p2pnode.net.rates import Meter
 from p2pnode.ports import Verdict
@@ -35,6 +36,60 @@ async def test_a_topic_that_is_no_utf8_is_the_senders_fault(
         peer = fuzz.network._gossip._state.host.get_id()
         with pytest.raises(MalformedRpcError, match="UTF-8"):
             await fuzz.network._gossip._on_rpc(peer, rpc)
+
+
+MEBIBYTE = (1 << 20) + (1 << 15)
+
+
+def _field(number: int, body: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + encode_varint(len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "rpc",
+    [
+        b"\x0a\x00" * (MEBIBYTE // 2),
+        b"\x12\x00" * (MEBIBYTE // 2),
+        _field(3, b"\x0a\x00" * (MEBIBYTE // 2)),
+        _field(3, b"\x1a\x00" * (MEBIBYTE // 2)),
+        _field(3, _field(1, b"\x12\x00" * (MEBIBYTE // 2))),
+        _field(3, b"\x1a\x00" * 20_000) * 2 + b"\x10",
+    ],
+    ids=["subscriptions", "messages", "offers", "grafts", "ids", "grafts and a broken end"],
+)
+async def test_an_rpc_of_half_a_million_parts_is_refused_before_any_is_made(
+    rpc: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        peer = fuzz.network._gossip._state.host.get_id()
+        with pytest.raises(MalformedRpcError, match="more than 32768 parts"):
+            await fuzz.network._gossip._on_rpc(peer, rpc)
+
+
+async def test_a_large_rpc_of_few_parts_is_read(autojump_clock: trio.testing.MockClock) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        (topic,) = gossip._topics
+        rpc = rpc_pb2.RPC(publish=[_signed(SecretKey(bytes(32)), topic, bytes(1 << 20))])
+        # All that another implementation may offer at a time.
+        rpc.control.ihave.add(topicID=topic, messageIDs=[b"%046d" % n for n in range(5000)])
+        peer = ID(peer_id_of(SecretKey(bytes(32)).public))
+        assert await gossip._on_rpc(peer, rpc.SerializeToString()) == 2
+
+
+async def test_an_origin_of_a_mebibyte_is_not_remembered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with network_fuzz(1) as fuzz:
+        gossip = fuzz.network._gossip
+        (topic,) = gossip._topics
+        peer = ID(peer_id_of(SecretKey(bytes(32)).public))
+        seen = gossip._delivered[peer] = SeenIds(100)
+        origin = bytes(1 << 20)
+        message = rpc_pb2.Message(topicIDs=[topic], from_id=origin, seqno=bytes(8))
+        assert gossip._check(peer, message) is None
+        assert not seen.has(origin + bytes(8))
+        assert fuzz.network._score(peer.to_bytes()) == -10.0
 
 
 async def test_empty_rpcs_are_paced_one_by_one(autojump_clock: trio.testing.MockClock) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 
+import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
+from trio.testing import MockClock
 
 from p2pnode.net.config import NetworkConfig
 from p2pnode.net.libp2p.host import make_host
@@ -156,7 +160,7 @@ def test_what_one_neighbour_forwards_does_not_wait_for_the_flood_of_another() ->
     assert messages_of(mesh.state.queues[mesh.peers[0]]).index(b"1000") < 15
 
 
-def test_heartbeat_fills_a_mesh_and_empties_one_too_large() -> None:
+async def test_heartbeat_fills_a_mesh_and_empties_one_too_large() -> None:
     mesh = Mesh(10)
     mesh.router.beat()
     assert len(mesh.router.mesh[TOPIC]) == 4
@@ -240,3 +244,36 @@ async def test_backoff_a_peer_asks_for_is_bounded() -> None:
     prune.peers.add(peerID=b"junk", signedPeerRecord=b"junk")
     await mesh.router.handle_control(control, mesh.peers[0])
     assert mesh.router.back_off[TOPIC][mesh.peers[0]] < 2**40
+
+
+async def test_back_offs_of_peers_that_come_and_go_are_forgotten(
+    autojump_clock: MockClock,
+) -> None:
+    mesh = Mesh(0)
+    for number in range(1000):
+        prune = rpc_pb2.ControlMessage()
+        prune.prune.add(topicID=TOPIC, backoff=3600)
+        await mesh.router.handle_control(prune, ID(b"visitor %d" % number))
+    assert len(mesh.router.back_off[TOPIC]) == 1000
+    await trio.sleep(61)
+    mesh.router.beat()
+    assert len(mesh.router.back_off[TOPIC]) == 0
+
+
+async def test_a_clock_that_is_put_back_keeps_no_peer_out_of_the_mesh(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = Mesh(1)
+    (peer,) = mesh.peers
+    control = rpc_pb2.ControlMessage()
+    control.prune.add(topicID=TOPIC, backoff=5)
+    await mesh.router.handle_control(control, peer)
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s - 3600)
+    graft = rpc_pb2.ControlMessage()
+    graft.graft.add(topicID=TOPIC)
+    await mesh.router.handle_control(graft, peer)
+    assert peer not in mesh.router.mesh[TOPIC]
+    await trio.sleep(11)
+    await mesh.router.handle_control(graft, peer)
+    assert peer in mesh.router.mesh[TOPIC]
