@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
+
+import trio
 
 from p2pnode.api.view import NodeView
 from p2pnode.errors import P2PNodeError
@@ -30,11 +32,17 @@ from p2pnode.node.jsonform import Amount, Json, from_json, to_json
 from p2pnode.node.status import NodeStatus
 from p2pnode.telemetry.metrics import status_metrics
 
+T = TypeVar("T")
+
 SUBMIT_MAX: Final = 4096
 """Most envelopes in one `submit`."""
 
 LOOKUPS_MAX: Final = 8192
 """Most ids in one `transactions`, most addresses in one `accounts`."""
+
+
+_SLICE: Final = 128
+"""Rows looked up or written at a time: between them others have their turn."""
 
 
 class ApiError(P2PNodeError):
@@ -99,7 +107,7 @@ async def transactions(
 ) -> tuple[TransactionStatus | None, ...]:
     """Return what the node knows of many transactions, in order."""
     _limit("ids", len(ids), LOOKUPS_MAX)
-    return tuple(node.transaction(_exactly("id", id)) for id in ids)
+    return await _each(lambda id: node.transaction(_exactly("id", id)), ids)
 
 
 async def account(node: NodeView, address: bytes) -> AccountStatus:
@@ -110,7 +118,7 @@ async def account(node: NodeView, address: bytes) -> AccountStatus:
 async def accounts(node: NodeView, addresses: tuple[bytes, ...]) -> tuple[AccountStatus, ...]:
     """Return many accounts, in order."""
     _limit("addresses", len(addresses), LOOKUPS_MAX)
-    return tuple(node.account(_exactly("address", address)) for address in addresses)
+    return await _each(lambda address: node.account(_exactly("address", address)), addresses)
 
 
 async def block(node: NodeView, height: int | None = None) -> BlockStatus | None:
@@ -153,6 +161,15 @@ async def metrics(node: NodeView) -> Mapping[str, float]:
 def snapshot(node: NodeView) -> dict[str, float]:
     """Return everything that is exported: the status as metrics, and the node's own."""
     return {**status_metrics(node.status()), **node.metrics()}
+
+
+async def _each(look: Callable[[bytes], T], names: Sequence[bytes]) -> tuple[T, ...]:
+    """Look up many things, a few at a time: they may be as of different moments."""
+    found: list[T] = []
+    for start in range(0, len(names), _SLICE):
+        found += [look(name) for name in names[start : start + _SLICE]]
+        await trio.lowlevel.checkpoint()
+    return tuple(found)
 
 
 def _limit(what: str, count: int, count_max: int) -> None:
@@ -220,7 +237,14 @@ class Method:
             parameter.argument: from_json(parameter.hint, value, parameter.name)
             for parameter, value in self._bind(params)
         }
-        return to_json(self.result, await self.function(node, **arguments))
+        result = await self.function(node, **arguments)
+        if not isinstance(result, tuple):
+            return to_json(self.result, result)
+        rows: list[Json] = []
+        for start in range(0, len(result), _SLICE):
+            rows += to_json(self.result, result[start : start + _SLICE])
+            await trio.lowlevel.checkpoint()
+        return rows
 
     def _bind(self, params: Json) -> list[tuple[Parameter, Json]]:
         if isinstance(params, list):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -41,6 +42,9 @@ from p2pnode.ports import PeerId, Verdict
 from p2pnode.types.chain import Chain
 from p2pnode.types.effects import Effect, Emit, Input
 from p2pnode.types.genesis import decode_genesis
+
+SUBMITTED_AT_ONCE: Final = 256
+"""Transactions of a client that the core takes in one go: each costs it 50 to 100 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,9 @@ class Node:
 
     async def submit(self, raws: Sequence[bytes]) -> list[SubmitOutcome]:
         """Offer signed envelopes to the pool; one outcome each, in order."""
-        outcomes = await self.shell.submit(tuple(raws))
+        outcomes: list[object] = []
+        for start in range(0, len(raws), SUBMITTED_AT_ONCE):
+            outcomes += await self.shell.submit(tuple(raws[start : start + SUBMITTED_AT_ONCE]))
         return [submit_outcome(raw, outcome) for raw, outcome in zip(raws, outcomes, strict=True)]
 
     def status(self) -> NodeStatus:

@@ -5,10 +5,11 @@ import json
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnode.api.jsonrpc import Dispatcher, RpcLimits
+from p2pnode.api.jsonrpc import VALUES_MAX, Dispatcher, RpcLimits
 from p2pnode.api.methods import LOOKUPS_MAX, METHODS, SUBMIT_MAX
 from tests.unit.api.fake_node import FakeNode, block
 
@@ -103,6 +104,50 @@ async def test_more_items_than_a_call_may_have_are_refused(method: str, params: 
     assert await refused(FakeNode(), call(method, params)) == (-32000, "too_many_items")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"1," * VALUES_MAX + b"1]",
+        b"[" * 5 + b"{}," * VALUES_MAX + b"{}" + b"]" * 5,
+        b'["' + b"\\u0041" * (VALUES_MAX + 1) + b'"]',
+        b'{"jsonrpc": "2.0", "id": 1, "method": "submit", "params": [['
+        + b"[]" * (VALUES_MAX + 1)
+        + b"]]}",
+    ],
+    ids=["numbers", "objects", "escapes", "parameters"],
+)
+async def test_a_request_of_very_many_values_is_refused_unread(body: bytes) -> None:
+    assert await refused(FakeNode(), body) == (-32001, "too_many_values")
+
+
+async def test_the_longest_calls_there_may_be_have_few_enough_values() -> None:
+    for method, count in (("submit", SUBMIT_MAX), ("transactions", LOOKUPS_MAX)):
+        answer = await ask(FakeNode(), call(method, [["00" * 32] * count]))
+        assert len(answer["result"]) == count
+
+
+async def test_an_integer_of_many_digits_is_not_read() -> None:
+    body = json.dumps(call("block", ["DIGITS"])).replace('"DIGITS"', "9" * 4000).encode()
+    assert await refused(FakeNode(), body) == (-32700, "parse_error")
+
+
+@pytest.mark.parametrize("method", ["transactions", "accounts"])
+async def test_a_long_answer_is_made_while_others_have_their_turn(method: str) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await ask(FakeNode(), call(method, [["00" * 32] * LOOKUPS_MAX]))
+        nursery.cancel_scope.cancel()
+    assert turns >= LOOKUPS_MAX // 128
+
+
 async def test_an_id_of_the_wrong_length_is_refused() -> None:
     assert await refused(FakeNode(), call("transaction", ["abcd"])) == (-32000, "wrong_length")
     assert await refused(FakeNode(), call("account", ["ab" * 33])) == (-32000, "wrong_length")
@@ -128,7 +173,7 @@ async def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"nul", b"\xff", b'{"id": NaN}', b"[" * 100_000, b"1" * 5000, b'"\\ud800'],
+    [b"", b"{", b"nul", b"\xff", b'{"id": NaN}', b"[" * 50_000, b"1" * 5000, b'"\\ud800'],
 )
 async def test_what_is_no_json_is_a_parse_error(body: bytes) -> None:
     answer = await ask(FakeNode(), body)

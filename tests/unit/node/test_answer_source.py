@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from p2pnode.execution.outcomes import Outcome, Reason
 from p2pnode.keys.verifier import InlineVerifier
 from p2pnode.node.answers import TransactionState
 from p2pnode.node.index import TABLE, Entry
-from p2pnode.node.node import Node, NodeSetup
+from p2pnode.node.node import SUBMITTED_AT_ONCE, Node, NodeSetup
 from p2pnode.node.shell import Ports
 from p2pnode.store.memory import MemoryLog, MemoryStore
 from p2pnode.types.effects import Write
+from p2pnode.types.transaction import MalformedTransactionError
 from tests.spine import KEYS, make_chain
 
 CHAIN = make_chain(1, engine="solo")
@@ -60,3 +64,20 @@ def test_what_never_executed_is_skipped_for_its_nonce() -> None:
     assert state(node) is None
     node.core.index.executed(outcome(Reason.NONCE_TOO_LOW), 9, 0)
     assert state(node) is TransactionState.SKIPPED
+
+
+async def test_a_long_submission_reaches_the_core_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = made(MemoryStore())
+    parts: list[int] = []
+
+    async def submit(raws: tuple[bytes, ...]) -> tuple[object, ...]:
+        parts.append(len(raws))
+        return tuple(MalformedTransactionError(raw.decode()) for raw in raws)
+
+    monkeypatch.setattr(node, "shell", SimpleNamespace(submit=submit))
+    outcomes = await node.submit([b"%d" % number for number in range(1000)])
+    assert max(parts) == SUBMITTED_AT_ONCE
+    assert sum(parts) == 1000
+    assert [o.message for o in outcomes] == [str(number) for number in range(1000)]
