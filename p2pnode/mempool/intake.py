@@ -12,6 +12,7 @@ from p2pnode.gossip.packer import GOSSIP_PACK_BYTES, GOSSIP_WAIT_NS, Pack, Packe
 from p2pnode.gossip.topics import transaction_topic
 from p2pnode.mempool.admission import DuplicateTransaction
 from p2pnode.mempool.pool import Pool
+from p2pnode.types.allowances import Allowances
 from p2pnode.types.chain import NS_PER_MS, Chain
 from p2pnode.types.desk import Desk
 from p2pnode.types.effects import Lane, Publish, Reply
@@ -37,6 +38,14 @@ an account a moment earlier at most."""
 STRANGERS_COUNTED_MAX: Final = 10
 """Of one message: a client that uses many accounts at once, a moment after their funding, must not
 cost its entry node more. Five messages of nothing else a second still ban in ten."""
+
+
+REFUSED_NS: Final = 2 * NS_PER_MS
+"""Time in which it is forgotten that a sender's transaction was looked at only to be refused: that
+takes 50 to 100 µs, a frame holds 5,000, and nobody is to blame for a nonce that has gone stale."""
+
+REFUSED_AT_ONCE_MAX: Final = 1000
+"""So many at once. What comes after them is passed over: honest ones come again, on the topic."""
 
 
 class Intake:
@@ -74,6 +83,7 @@ class Intake:
         self._is_current = is_current
         self._on_pooled = on_pooled
         self._seen: dict[bytes, None] = {}
+        self._refusals = Allowances(unit_ns=REFUSED_NS, at_once_max=REFUSED_AT_ONCE_MAX)
         self._direct = Packer(chain.genesis.parameters.entry_wait_ms * NS_PER_MS)
         self._gossip = Packer(GOSSIP_WAIT_NS, pack_bytes=GOSSIP_PACK_BYTES)
 
@@ -119,9 +129,13 @@ class Intake:
         admitted: list[Transaction] = []
         rest: Sequence[bytes] = ()
         strangers = 0
+        now_ns = self._desk.now_ns
+        refused, refused_max = 0, self._refusals.left(peer, now_ns)
         for i, raw in enumerate(raws):
             if len(admitted) == CHECKED_AT_ONCE_MAX:
                 rest = raws[i:]
+                break
+            if refused >= refused_max:
                 break
             if not self._first_time(raw):
                 continue
@@ -139,7 +153,9 @@ class Intake:
                 # Not the sender's fault: nonces go stale and balances change on the way. Time may
                 # cure it, so a later copy is looked at again.
                 self._seen.pop(crypto.sha256(raw), None)
+                refused += 1
                 strangers += self._account(transaction.sender) == (0, 0)
+        self._refusals.spend(peer, refused, now_ns)
         if strangers and self._is_current():
             points = min(strangers, STRANGERS_COUNTED_MAX) * STRANGER_POINTS
             self._desk.penalize(peer, points, f"{strangers} transactions of no account")

@@ -31,6 +31,7 @@ from p2pnode.mempool.pool import Pool, PoolConfig
 from p2pnode.node.index import TransactionIndex
 from p2pnode.sync.catchup import LAG_HEIGHTS, Catchup
 from p2pnode.sync.fetcher import Fetcher
+from p2pnode.types.allowances import Allowances
 from p2pnode.types.chain import NS_PER_MS, Chain
 from p2pnode.types.desk import Desk
 from p2pnode.types.effects import (
@@ -83,6 +84,14 @@ _GOSSIP: Final = b"gossip"
 
 UNORDERED_MAX: Final = 1024
 """Batches remembered that are not ordered yet; feeds have far fewer."""
+
+MESSAGE_NS: Final = 200_000
+"""Time in which a peer's allowance of messages grows by one: 5,000 a second. The network paces its
+frames by number and bytes; but one of 12 KB can hold 4,096 messages, each of which costs its
+decoding, and asks nothing of anybody."""
+
+MESSAGES_AT_ONCE_MAX: Final = 20_000
+"""What it may send at once."""
 
 STALL_NS: Final = 1_500_000_000
 """Nothing final for so long while there is demand: the summary goes to all validators."""
@@ -176,6 +185,7 @@ class Core:
         self._started_ns = 0
         self._summary_turn = 0
         self._connected: dict[bytes, None] = {}
+        self._messages = Allowances(unit_ns=MESSAGE_NS, at_once_max=MESSAGES_AT_ONCE_MAX)
         self._topic = transaction_topic(0)
         self._epoch = -1
         self.desk = Desk()
@@ -311,11 +321,17 @@ class Core:
     # --- routing ---------------------------------------------------------------------------------
 
     def _frame(self, peer: bytes, frame: bytes) -> None:
+        now_ns = self.desk.now_ns
+        if not self._messages.left(peer, now_ns):
+            return  # told when it was spent
         try:
             messages = decode_frame(frame)
         except RemoteProtocolError as error:
             self.desk.penalize(peer, error.penalty, f"frame: {error}")
             return
+        self._messages.spend(peer, len(messages), now_ns)
+        if not self._messages.left(peer, now_ns):
+            self.desk.emit("messages_dropped", peer=peer)
         stranger = self.chain.validator_of_peer(peer) is None
         if not stranger:
             self.roll.heard(peer, self.desk.now_ns)

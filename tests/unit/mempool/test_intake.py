@@ -9,7 +9,7 @@ from p2pnode.errors import P2PNodeError
 from p2pnode.gossip.frames import decode_frame as decode_transaction_frame
 from p2pnode.mempool import intake as module
 from p2pnode.mempool.admission import BadSignature, InsufficientBalance, NonceTooLow, Rules
-from p2pnode.mempool.intake import GOSSIP_WAIT_NS, Intake
+from p2pnode.mempool.intake import GOSSIP_WAIT_NS, REFUSED_AT_ONCE_MAX, Intake
 from p2pnode.mempool.pool import Pool, PoolConfig
 from p2pnode.types.chain import Chain
 from p2pnode.types.effects import ArmTimer, Lane, Penalize, Publish, Reply, SendTo, Verify
@@ -249,6 +249,39 @@ def test_stale_transactions_cost_nobody_anything() -> None:
     at.intake.arrived(STRANGER, [transaction(at.chain, nonce=4).raw])
     assert at.bench.take(Penalize) == []
     assert at.bench.take(Verify) == []
+
+
+def test_stale_transactions_of_one_sender_are_looked_at_so_many_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at = Desk()
+    looked = 0
+
+    def decode(raw: bytes) -> Transaction:
+        nonlocal looked
+        looked += 1
+        return decode_transaction(raw)
+
+    monkeypatch.setattr(module, "decode_transaction", decode)
+    at.accounts = {crypto.address_of(USERS[0].public): (5, RICH)}
+    raw = transaction(at.chain, nonce=4).raw
+    # Only the nonce is stale; the signature is looked at later, and so can be anything.
+    stale = [raw[:-8] + number.to_bytes(8, "big") for number in range(5000)]
+    at.intake.arrived(STRANGER, stale)
+    assert looked == REFUSED_AT_ONCE_MAX
+    at.intake.arrived(STRANGER, stale)
+    assert looked == REFUSED_AT_ONCE_MAX
+    # Others are heard, and so is the sender again after a while, however often it tries.
+    good = transaction(at.chain, 1)
+    at.intake.arrived(peer(1), [good.raw])
+    at.bench.settle()
+    assert good.id in at.pool
+    looked = 0
+    for _ in range(1000):
+        at.bench.desk.now_ns += MS
+        at.intake.arrived(STRANGER, stale)
+    assert looked == 500
+    assert at.bench.take(Penalize) == []
 
 
 def test_transactions_of_no_account_cost_little_each_and_a_flood_of_them_a_ban() -> None:

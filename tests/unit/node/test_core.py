@@ -6,9 +6,22 @@ import pytest
 
 from p2pnode.consensus.simplex import SimplexEngine
 from p2pnode.gossip.frames import encode_frame
-from p2pnode.node.core import STALL_NS, SUMMARY_PERIOD_NS, engine_parameters
+from p2pnode.node import core
+from p2pnode.node.core import (
+    MESSAGES_AT_ONCE_MAX,
+    STALL_NS,
+    SUMMARY_PERIOD_NS,
+    engine_parameters,
+)
 from p2pnode.types import effects as fx
-from p2pnode.types.messages import Summary, Transactions, decode_frame, join_frame
+from p2pnode.types.messages import (
+    Message,
+    Summary,
+    Transactions,
+    decode_frame,
+    encode_message,
+    join_frame,
+)
 from tests.cluster import MS, STRANGER, Cluster, S, Shell
 from tests.spine import make_chain
 
@@ -42,6 +55,32 @@ def test_a_frame_that_is_none_costs_its_sender_and_nothing_else(frame: bytes) ->
 def test_an_empty_frame_does_nothing() -> None:
     _, node = quiet()
     assert node.input(fx.FrameIn(STRANGER, join_frame([]))) == []
+
+
+def test_messages_that_ask_nothing_are_read_so_many_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster, node = quiet()
+    frame = join_frame([encode_message(Transactions(()))] * 4000)
+    other = cluster.shells[1].peer
+    decoded = 0
+
+    def decode(frame: bytes) -> list[Message]:
+        nonlocal decoded
+        decoded += 1
+        return decode_frame(frame)
+
+    monkeypatch.setattr(core, "decode_frame", decode)
+    told = [e for _ in range(50) for e in node.input(fx.FrameIn(STRANGER, frame))]
+    assert decoded == MESSAGES_AT_ONCE_MAX // 4000
+    assert [e.event for e in told if isinstance(e, fx.Emit)] == ["messages_dropped"]
+    node.input(fx.FrameIn(other, frame))
+    assert decoded == MESSAGES_AT_ONCE_MAX // 4000 + 1
+    cluster.run(S)
+    decoded = 0
+    for _ in range(50):
+        node.input(fx.FrameIn(STRANGER, frame))
+    assert decoded == 2
 
 
 def test_a_topic_that_is_not_ours_is_ignored() -> None:
