@@ -40,7 +40,7 @@ class _Source:
     credit: int
     """What it may still send, of its turn and those before."""
     rpcs: deque[bytes] = field(default_factory=deque)
-    cost: int = 0
+    size_bytes: int = 0
     """Of all that waits."""
 
 
@@ -66,6 +66,9 @@ class OutQueue:
         self._size_bytes = 0
         self._rpcs_max = rpcs_max
         self._bytes_max = bytes_max
+        self._slot_bytes = bytes_max // rpcs_max
+        """What a place counts beside its bytes, where there is no room left: else many that fill
+        all places with little would keep out who needs one for much."""
         self._on_drop = on_drop
         self._wake = trio.Event()
         self.popped_count = 0
@@ -85,7 +88,7 @@ class OutQueue:
             Whether there was room.
         """
         waiting = self._sources.get(source)
-        if not self._make_room(rpc, _cost(rpc) + (waiting.cost if waiting is not None else 0)):
+        if not self._make_room(rpc, len(rpc) + self._slot_bytes + self._share_of(source)):
             return False
         if waiting is None:
             # Last, however often: who has nothing left each time would else be first each time.
@@ -93,7 +96,7 @@ class OutQueue:
             waiting = self._sources[source] = _Source(turn, credit=turn)
             self._turns.append(source)
         waiting.rpcs.append(rpc)
-        waiting.cost += _cost(rpc)
+        waiting.size_bytes += len(rpc)
         self._added(rpc)
         return True
 
@@ -129,19 +132,20 @@ class OutQueue:
         """
         while self._is_full(rpc):
             self._on_drop()
-            greediest = max(self._sources, key=self._cost_of, default=None)
-            if greediest is None or self._cost_of(greediest) <= held:
+            greediest = max(self._sources, key=self._share_of, default=None)
+            if greediest is None or self._share_of(greediest) <= held:
                 return False
             self._remove(greediest, newest=True)
         return True
 
-    def _cost_of(self, source: PeerId) -> int:
-        return self._sources[source].cost
+    def _share_of(self, source: PeerId) -> int:
+        waiting = self._sources.get(source)
+        return 0 if waiting is None else waiting.size_bytes + len(waiting.rpcs) * self._slot_bytes
 
     def _remove(self, source: PeerId, *, newest: bool = False) -> bytes:
         waiting = self._sources[source]
         rpc = self._removed(waiting.rpcs.pop() if newest else waiting.rpcs.popleft())
-        waiting.cost -= _cost(rpc)
+        waiting.size_bytes -= len(rpc)
         if not waiting.rpcs:
             del self._sources[source]
             self._turns.remove(source)

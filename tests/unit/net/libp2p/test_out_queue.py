@@ -182,3 +182,15 @@ def test_own_messages_are_their_own_source() -> None:
     queue = OutQueue(10, lambda: None)
     queue.push(b"x")
     assert list(queue._sources) == [OWN]
+
+
+def test_many_that_fill_all_places_with_little_keep_out_nobody_with_much() -> None:
+    queue = OutQueue(512, lambda: None)
+    for number in range(512):
+        assert queue.push(b"little", b"stranger %d" % (number % 16))
+    much = bytes(60_000)
+    assert queue.push(much, b"honest")
+    assert queue.push(much)
+    assert len(queue) == 512
+    taken = [queue.take() for _ in range(len(queue))]
+    assert taken.count(much) == 2
