@@ -60,6 +60,7 @@ class Intake:
         account: Callable[[bytes], tuple[int, int]],
         heights: Callable[[], tuple[int, int]],
         is_current: Callable[[], bool],
+        is_executed: Callable[[bytes], bool],
         on_pooled: Callable[[], None],
     ) -> None:
         """Start empty.
@@ -72,6 +73,7 @@ class Intake:
             account: Gives (next nonce, balance of asset 0) of an address in the executed state.
             heights: Gives (final height, executed height).
             is_current: Tells whether the executed state is about as new as that of others.
+            is_executed: Tells whether a transaction was executed here lately.
             on_pooled: Called when the pool has new transactions.
         """
         self._chain = chain
@@ -81,8 +83,11 @@ class Intake:
         self._account = account
         self._heights = heights
         self._is_current = is_current
+        self._is_executed = is_executed
         self._on_pooled = on_pooled
         self._seen: dict[bytes, None] = {}
+        self._spread: dict[bytes, None] = {}
+        """Executed transactions that have been worth passing on."""
         self._refusals = Allowances(unit_ns=REFUSED_NS, at_once_max=REFUSED_AT_ONCE_MAX)
         self._direct = Packer(chain.genesis.parameters.entry_wait_ms * NS_PER_MS)
         self._gossip = Packer(GOSSIP_WAIT_NS, pack_bytes=GOSSIP_PACK_BYTES)
@@ -176,17 +181,28 @@ class Intake:
         self._desk.verify([_check(t) for t in admitted], verified)
 
     def count_admissible(self, transactions: Sequence[Transaction]) -> int:
-        """Return how many the pool's rules let in; all when our state is too old to tell."""
+        """Return how many the pool's rules let in; all when our state is too old to tell.
+
+        A transaction that was executed before it was published to us counts as well, once: direct
+        frames make it final within the time that its message waits to be filled.
+        """
         if not self._is_current():
             return len(transactions)
         height = self._heights()[1]
-        return sum(self._obeys(transaction, height) for transaction in transactions)
+        return sum(self._obeys(t, height) or self._is_late(t) for t in transactions)
 
     def _obeys(self, transaction: Transaction, height: int) -> bool:
         try:
             self._pool.rules.check(transaction, *self._account(transaction.sender), height)
         except RejectedTransaction:
             return False
+        return True
+
+    def _is_late(self, transaction: Transaction) -> bool:
+        """Tell of an executed transaction whether nobody has published it to us before."""
+        if not self._is_executed(transaction.id) or transaction.id in self._spread:
+            return False
+        _remember(self._spread, transaction.id)
         return True
 
     def verified_before(self, transaction: Transaction) -> bool:
@@ -209,10 +225,7 @@ class Intake:
         digest = crypto.sha256(raw)
         if digest in self._seen:
             return False
-        self._seen[digest] = None
-        if len(self._seen) > SEEN_MAX:
-            for old in list(self._seen)[: SEEN_MAX // 10]:
-                del self._seen[old]
+        _remember(self._seen, digest)
         return True
 
     # --- onward ----------------------------------------------------------------------------------
@@ -246,6 +259,13 @@ class Intake:
         turns = [(height + i) % len(executors) for i in range(count)]
         peers = [executors[i].peer_id for i in turns if i != self._me]
         self._desk.send(peers, Lane.BULK, encode_message(Transactions(pack)))
+
+
+def _remember(seen: dict[bytes, None], digest: bytes) -> None:
+    seen[digest] = None
+    if len(seen) > SEEN_MAX:
+        for old in list(seen)[: SEEN_MAX // 10]:
+            del seen[old]
 
 
 def _check(transaction: Transaction) -> tuple[bytes, bytes, bytes]:

@@ -202,6 +202,7 @@ class Core:
             self._account,
             self.heights,
             self._is_current,
+            lambda transaction_id: self.index.recent(transaction_id) is not None,
             self._wake_certifier,
         )
         self.shelf = Shelf(

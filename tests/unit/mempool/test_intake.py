@@ -37,6 +37,7 @@ class Desk:
         self.heights = (0, 0)
         self.pooled = 0
         self.is_current = True
+        self.executed: set[bytes] = set()
         self.intake = Intake(
             self.chain,
             me,
@@ -45,6 +46,7 @@ class Desk:
             lambda address: self.accounts.get(address, (0, RICH)),
             lambda: self.heights,
             lambda: self.is_current,
+            lambda transaction_id: transaction_id in self.executed,
             self._pooled,
         )
 
@@ -312,6 +314,15 @@ def test_how_many_could_be_admitted_is_told_by_the_rules_unless_our_state_is_old
     assert at.intake.count_admissible(found) == 0
     at.is_current = False
     assert at.intake.count_admissible(found) == 4
+
+
+def test_what_was_executed_before_its_message_came_is_worth_passing_on_once() -> None:
+    at = Desk()
+    found = [decode_transaction(transaction(at.chain, nonce=nonce).raw) for nonce in range(4)]
+    at.accounts[crypto.address_of(USERS[0].public)] = (4, RICH)
+    at.executed = {t.id for t in found[:3]}
+    assert at.intake.count_admissible(found) == 3
+    assert at.intake.count_admissible(found) == 0
 
 
 def test_rubbish_costs_the_sender_and_what_came_before_it_is_still_checked() -> None:
