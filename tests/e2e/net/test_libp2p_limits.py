@@ -103,6 +103,8 @@ async def gets_through(honest: Libp2pNetwork, ours: Libp2pNetwork) -> None:
     ("attack", "reason"),
     [
         ("muxer pings", "pings in a second"),
+        ("empty records", "records of less than 1024 bytes"),
+        ("empty gossip", "parts in one RPC"),
         ("idle streams", "more streams at a time"),
         ("rapid resets", "more streams at a time"),
         ("oversize frames", "frame of 4294967295 bytes"),
