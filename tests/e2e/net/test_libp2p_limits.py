@@ -104,7 +104,6 @@ async def gets_through(honest: Libp2pNetwork, ours: Libp2pNetwork) -> None:
     [
         ("muxer pings", "pings in a second"),
         ("empty records", "records of less than 1024 bytes"),
-        ("empty gossip", "parts in one RPC"),
         ("idle streams", "more streams at a time"),
         ("rapid resets", "more streams at a time"),
         ("oversize frames", "frame of 4294967295 bytes"),
@@ -140,7 +139,16 @@ async def test_stranger_that_changes_its_name_after_each_offence_is_known_by_its
 
 
 @pytest.mark.parametrize(
-    "attack", ["slow handshakes", "junk on sockets", "zero windows", "requests", "junk frames"]
+    "attack",
+    [
+        "slow handshakes",
+        "junk on sockets",
+        "zero windows",
+        "requests",
+        "junk frames",
+        "empty messages",
+        "empty gossip",
+    ],
 )
 async def test_honest_traffic_goes_on_beside(attack: str) -> None:
     async with attacked() as (ours, honest), trio.open_nursery() as nursery:
