@@ -17,6 +17,8 @@ LIMITS = MuxerLimits(
     streams_inbound_max=4,
     reserved_bytes_max=6 * INITIAL_WINDOW_BYTES,
     control_bytes_max=4096,
+    # Held by tests/unit/net/channel/test_yamux_rules.py; here small frames are to cost memory.
+    small_frames_max=1 << 20,
 )
 
 flags = st.integers(0, 15) | st.sampled_from([0, 1, 2, 4, 8, 0xFFFF])
