@@ -24,6 +24,7 @@ class Pty:
     def __init__(self, master: int, slave: int, *, answers: bool = True) -> None:
         self._answers = answers
         self._master = trio.lowlevel.FdStream(master)
+        self._typing = trio.Lock()
         self._slave = slave
         self.path = os.ttyname(slave)
         self.output = ""
@@ -37,7 +38,9 @@ class Pty:
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
     async def type(self, text: str) -> None:
-        await self._master.send_all(text.encode())
+        # The terminal's own answers come in between.
+        async with self._typing:
+            await self._master.send_all(text.encode())
 
     async def shows(self, condition: str | Callable[[str], bool]) -> None:
         """Wait until a text, or what a function looks for, is in the output."""
