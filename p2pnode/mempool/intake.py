@@ -39,9 +39,8 @@ STRANGERS_COUNTED_MAX: Final = 10
 """Of one message: a client that uses many accounts at once, a moment after their funding, must not
 cost its entry node more. Five messages of nothing else a second still ban in ten."""
 
-
-REFUSED_NS: Final = 2 * NS_PER_MS
-"""Time in which it is forgotten that a sender's transaction was looked at only to be refused: that
+REFUSED_PER_S: Final = 500
+"""Transactions of a sender looked at in a second, in the long run, only to be refused: that
 takes 50 to 100 µs, a frame holds 5,000, and nobody is to blame for a nonce that has gone stale."""
 
 REFUSED_AT_ONCE_MAX: Final = 1000
@@ -88,7 +87,7 @@ class Intake:
         self._seen: dict[bytes, None] = {}
         self._spread: dict[bytes, None] = {}
         """Executed transactions that have been worth passing on."""
-        self._refusals = Allowances(unit_ns=REFUSED_NS, at_once_max=REFUSED_AT_ONCE_MAX)
+        self._refusals = Allowances(per_s=REFUSED_PER_S, at_once_max=REFUSED_AT_ONCE_MAX)
         self._direct = Packer(chain.genesis.parameters.entry_wait_ms * NS_PER_MS)
         self._gossip = Packer(GOSSIP_WAIT_NS, pack_bytes=GOSSIP_PACK_BYTES)
 

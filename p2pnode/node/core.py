@@ -85,10 +85,10 @@ _GOSSIP: Final = b"gossip"
 UNORDERED_MAX: Final = 1024
 """Batches remembered that are not ordered yet; feeds have far fewer."""
 
-MESSAGE_NS: Final = 200_000
-"""Time in which a peer's allowance of messages grows by one: 5,000 a second. The network paces its
-frames by number and bytes; but one of 12 KB can hold 4,096 messages, each of which costs its
-decoding, and asks nothing of anybody."""
+MESSAGES_PER_S: Final = 5000
+"""Messages of a peer that are read in a second, in the long run. The network paces its frames by
+number and bytes; but one of 12 KB can hold 4,096 messages, each of which costs its decoding, and
+asks nothing of anybody."""
 
 MESSAGES_AT_ONCE_MAX: Final = 20_000
 """What it may send at once."""
@@ -185,7 +185,7 @@ class Core:
         self._started_ns = 0
         self._summary_turn = 0
         self._connected: dict[bytes, None] = {}
-        self._messages = Allowances(unit_ns=MESSAGE_NS, at_once_max=MESSAGES_AT_ONCE_MAX)
+        self._messages = Allowances(per_s=MESSAGES_PER_S, at_once_max=MESSAGES_AT_ONCE_MAX)
         self._topic = transaction_topic(0)
         self._epoch = -1
         self.desk = Desk()

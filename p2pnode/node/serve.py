@@ -8,6 +8,7 @@ from typing import Final
 from p2pnode.errors import P2PNodeError
 from p2pnode.ports import Network, PeerId, Store
 from p2pnode.sync import catchup, fetcher
+from p2pnode.types.allowances import Allowances
 from p2pnode.types.messages import FRAME_BYTES_MAX, decode_list, encode_list
 from p2pnode.types.payload import decode_block, decode_payload
 
@@ -18,8 +19,6 @@ FETCH_TABLES = {
 }
 """Tables whose keys are digests that peers may ask for, by kind."""
 
-
-NS_PER_S: Final = 1_000_000_000
 
 ALLOWANCE_BYTES: Final = 8 << 20
 """What a peer may take at once."""
@@ -33,9 +32,6 @@ REQUEST_BYTES: Final = 16 << 10
 
 BLOCK_BYTES: Final = 2 << 10
 """What a block counts beside its bytes: to find its statements takes 50 to 80 µs."""
-
-PEERS_MAX: Final = 1024
-"""Peers whose allowance is known; more than can be connected."""
 
 
 class AllowanceSpentError(P2PNodeError):
@@ -54,7 +50,7 @@ class StoreServer:
         """
         self._store = store
         self._now_ns = now_ns
-        self._spent: dict[PeerId, tuple[int, int]] = {}
+        self._allowances = Allowances(per_s=ALLOWANCE_BYTES_PER_S, at_once_max=ALLOWANCE_BYTES)
 
     def attach(self, network: Network) -> None:
         """Register with a network, before it runs."""
@@ -108,19 +104,13 @@ class StoreServer:
         return self._charge(peer, self._fetch(body))
 
     def _check(self, peer: PeerId) -> None:
-        spent, at_ns = self._spent.get(peer, (0, 0))
-        healed = (self._now_ns() - at_ns) * ALLOWANCE_BYTES_PER_S // NS_PER_S
-        if spent - healed >= ALLOWANCE_BYTES:
-            raise AllowanceSpentError(f"{spent - healed} bytes taken, {ALLOWANCE_BYTES} allowed")
+        taken_bytes = self._allowances.taken(peer, self._now_ns())
+        if taken_bytes >= ALLOWANCE_BYTES:
+            raise AllowanceSpentError(f"{taken_bytes} bytes taken, {ALLOWANCE_BYTES} allowed")
 
     def _charge(self, peer: PeerId, answer: bytes, effort_bytes: int = 0) -> bytes:
-        now_ns = self._now_ns()
-        spent, at_ns = self._spent.pop(peer, (0, 0))
-        healed = (now_ns - at_ns) * ALLOWANCE_BYTES_PER_S // NS_PER_S
         cost_bytes = REQUEST_BYTES + effort_bytes + len(answer)
-        self._spent[peer] = max(0, spent - healed) + cost_bytes, now_ns
-        if len(self._spent) > PEERS_MAX:
-            del self._spent[next(iter(self._spent))]
+        self._allowances.spend(peer, cost_bytes, self._now_ns())
         return answer
 
     def _fetch(self, body: bytes) -> bytes:

@@ -134,7 +134,7 @@ def test_who_asks_for_much_is_made_to_wait_and_nobody_else_is() -> None:
     assert taken(STRANGER, 1) >= one
     for i in range(5000):
         taken(STRANGER[:-2] + i.to_bytes(2, "big"), 1)
-    assert len(server._spent) <= 1024
+    assert len(server._allowances._whole_ns) <= 1024
 
 
 def test_a_validator_that_asks_by_summaries_without_end_is_answered_now_and_then() -> None:

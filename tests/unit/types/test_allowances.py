@@ -6,7 +6,7 @@ from p2pnode.types.allowances import Allowances
 
 
 def test_an_allowance_is_spent_and_grows_back_with_time() -> None:
-    allowances = Allowances(unit_ns=10, at_once_max=5)
+    allowances = Allowances(per_s=100_000_000, at_once_max=5)
     allowances.spend(b"a", 5, 1000)
     assert [allowances.left(b"a", at_ns) for at_ns in (1000, 1009, 1010, 1049, 1050)] == [
         0, 0, 1, 4, 5,
@@ -15,13 +15,13 @@ def test_an_allowance_is_spent_and_grows_back_with_time() -> None:
 
 
 def test_debt_is_paid_first_and_rest_does_not_pile_up() -> None:
-    allowances = Allowances(unit_ns=10, at_once_max=5)
+    allowances = Allowances(per_s=100_000_000, at_once_max=5)
     allowances.spend(b"a", 8, 0)
     assert [allowances.left(b"a", at_ns) for at_ns in (0, 30, 40, 1 << 40)] == [0, 0, 1, 5]
 
 
 def test_what_is_looked_at_often_grows_as_fast() -> None:
-    allowances = Allowances(unit_ns=10, at_once_max=5)
+    allowances = Allowances(per_s=100_000_000, at_once_max=5)
     allowances.spend(b"a", 5, 0)
     taken = 0
     for at_ns in range(1000):
@@ -32,7 +32,7 @@ def test_what_is_looked_at_often_grows_as_fast() -> None:
 
 
 def test_peers_that_come_and_go_are_not_remembered_for_ever() -> None:
-    allowances = Allowances(unit_ns=10, at_once_max=5, peers_max=3)
+    allowances = Allowances(per_s=100_000_000, at_once_max=5, peers_max=3)
     for number in range(10):
         allowances.spend(b"%d" % number, 5, 0)
         allowances.spend(b"steady", 1, 0)
